@@ -1,0 +1,149 @@
+"""The manifest: one strict YAML file that names the parts of a run.
+
+What shapes a trace (source, teacher, operations, limits, locate, mix, write, validate, student, seed, prompts) goes
+into the digest, which names the run folder; what does not (workers, limit, filter) stays out, so it can change
+between two runs of one folder.
+"""
+
+import difflib
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dataforge import plugins
+from dataforge.errors import UsageError
+from dataforge.prompts import Prompt, find_prompt, shipped_folder
+from dataforge.records import Kind, Limits, SaidBy, Student
+
+Spec = str | dict[str, Any]
+
+PAPER_MIX: dict[Kind, float] = {"single": 0.3, "recrop_once": 0.2, "recrop_twice": 0.2, "zoom_further": 0.3}
+"""Shares of image traces by kind: Pixel Reasoner, Table 2."""
+
+PROMPTS = ("write", "rewrite", "locate", "verify")
+"""Prompts whose text shapes a trace."""
+
+
+class Part(BaseModel):
+    """Base of the manifest's parts: an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Locate(Part):
+    """Where the evidence is: the ways to find it, tried in order."""
+
+    order: tuple[SaidBy, ...] = ("annotation", "ocr", "teacher")
+    match: float = Field(default=0.85, gt=0, le=1, description="least likeness of an answer and the words found")
+    tries: int = Field(default=2, ge=1, description="boxes asked of the teacher before giving up")
+
+
+class Compose(Part):
+    """How looks are laid around evidence, in source pixels."""
+
+    margin: tuple[float, float] = Field(default=(0.3, 1.2), description="free space, in sides of the evidence")
+    legible_px: float = Field(default=12.0, gt=0, description="least glyph height as shown to call it readable")
+    too_large: float = Field(default=4.0, gt=1, description="a too-large look's area, in areas of a right one")
+    least_px: int = Field(default=56, gt=0, description="shortest side of a look, in source pixels")
+
+
+class Write(Part):
+    """How the teacher writes."""
+
+    rewrites: int = Field(default=2, ge=0, description="times a failing trace is sent back with the reason")
+    reveal_answer: bool = Field(default=False, description="tell the teacher the answer; kept in provenance")
+
+
+class Manifest(Part):
+    """One run, from source to checks."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    seed: int = 0
+    source: Spec
+    teacher: Spec = "scripted"
+    student: Student = Student()
+    operations: tuple[Spec, ...] = ("zoom_in",)
+    limits: Limits = Limits()
+    locate: Locate = Locate()
+    compose: Compose = Compose()
+    mix: dict[Kind, float] = PAPER_MIX
+    write: Write = Write()
+    validate_: tuple[Spec, ...] = Field(default=("well_formed", "grounded", "answer", "no_leak"), alias="validate")
+    filter: tuple[Spec, ...] = ("well_formed", "grounded", "answer", "no_leak", "replay")
+    limit: int | None = Field(default=None, ge=1, description="examples to read")
+    workers: int | None = Field(default=None, ge=1, description="processes that cut pictures; one a core")
+    stop_after: int = Field(default=25, ge=1, description="failures of one reason in a row that stop the run")
+    prompts: dict[str, str] = Field(default={}, description="texts of the prompts, filled when loaded")
+
+    @model_validator(mode="after")
+    def _mix_is_a_mix(self) -> Self:
+        if not self.mix or any(share < 0 for share in self.mix.values()) or sum(self.mix.values()) <= 0:
+            raise ValueError("mix needs at least one kind with a share above 0, and none below")
+        return self
+
+    def prompt(self, name: str) -> Prompt:
+        return Prompt(name, self.prompts[name])
+
+    def digest(self) -> str:
+        """Twelve hex digits over all that shapes a trace."""
+        return hashlib.sha256(json.dumps(self.shape(), sort_keys=True).encode()).hexdigest()[:12]
+
+    def shape(self) -> dict[str, Any]:
+        """What shapes a trace, with every plug-in's options spelled out."""
+        keep = {"seed", "student", "limits", "locate", "compose", "mix", "write", "prompts"}
+        shape = self.model_dump(mode="json", include=keep)
+        shape["source"] = resolved("source", self.source)
+        shape["teacher"] = resolved("teacher", self.teacher)
+        shape["operations"] = [resolved("operation", spec) for spec in self.operations]
+        shape["validate"] = [resolved("check", spec) for spec in self.validate_]
+        return shape
+
+
+def resolved(family: plugins.Family, spec: Spec) -> dict[str, Any]:
+    """A plug-in's name with all its options, less those beside the digest."""
+    plugin: plugins.Plugin = plugins.build(family, spec)
+    return {"name": plugin.name, **plugin.model_dump(mode="json", exclude=set(plugin.beside_the_digest))}
+
+
+def shipped_names() -> list[str]:
+    return sorted(path.stem for path in shipped_folder("manifests").glob("*.yaml"))
+
+
+def load(path: Path, changes: dict[str, Any] | None = None) -> Manifest:
+    """The manifest in a file, with `changes` laid over it; UsageError names file and key."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"no manifest {path}: shipped are {', '.join(shipped_names())} (use --source)") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"{path}: {str(error).splitlines()[0]}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: a manifest is a mapping of keys such as name, source, teacher")
+    texts = {name: find_prompt(name, path.parent).text for name in PROMPTS}
+    return parse(content | {"prompts": texts} | (changes or {}), str(path))
+
+
+def parse(content: dict[str, Any], where: str) -> Manifest:
+    """A manifest from a mapping; `where` names it in the error. Every plug-in it names is built once, as a test."""
+    try:
+        manifest = Manifest(**content)
+    except ValidationError as error:
+        raise UsageError(f"{where}: {plugins.explain(error, Manifest)}") from None
+    manifest.shape()
+    for spec in manifest.filter:
+        plugins.build("check", spec)
+    return manifest
+
+
+def shipped(name: str) -> Path:
+    """The shipped manifest of that name; UsageError names those that exist."""
+    path = shipped_folder("manifests") / f"{name}.yaml"
+    if not path.is_file():
+        close = difflib.get_close_matches(name, shipped_names(), n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise UsageError(f"no source {name!r}: {hint}there are {', '.join(shipped_names())}; or give --manifest FILE")
+    return path

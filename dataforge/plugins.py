@@ -1,0 +1,239 @@
+"""Plug-ins: the folder is the registry, the file is the name, the class's fields are the options.
+
+`sources/charts.py` holds one class, a `Source`; a manifest calls it `charts`. A dotted name (`mine.charts`) loads a
+module from outside in the same way. The class's docstring is its help, its fields are its options in the manifest.
+"""
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dataforge.errors import UsageError
+from dataforge.records import Example, Failure, Trace, Verdict, View
+
+if TYPE_CHECKING:
+    from dataforge.media import MediaStore
+    from dataforge.workspace import Workspace
+
+Family = Literal["source", "operation", "check", "teacher"]
+
+
+class Plugin(BaseModel):
+    """Base of all plug-ins: a frozen value whose fields are its options."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    beside_the_digest: ClassVar[frozenset[str]] = frozenset()
+    """Options that do not shape a trace (addresses, time-outs), left out of a run's digest."""
+
+    @property
+    def name(self) -> str:
+        """What a manifest calls this plug-in."""
+        module = type(self).__module__
+        return module.rpartition(".")[2] if module.startswith("dataforge.") else module
+
+
+class Row(NamedTuple):
+    """One question as a source finds it, before its picture has been opened: cheap, picklable."""
+
+    id: str
+    group: str
+    content: Any
+
+
+class Source(Plugin):
+    """Reads or draws examples.
+
+    `read` runs in the main process and yields rows in a fixed order without opening a picture; a row that cannot be
+    read is yielded as the Failure that says why. `example` runs in a worker process and puts the picture into the
+    store.
+    """
+
+    licence: ClassVar[str] = "unknown"
+    redistributable: ClassVar[bool] = False
+
+    def read(self) -> Iterator[Row | Failure]:
+        raise NotImplementedError
+
+    def example(self, row: Row, store: "MediaStore") -> Example:
+        """The example of a row; ExampleError where its picture or its answer is no use."""
+        raise NotImplementedError
+
+
+class Operation(Plugin):
+    """Something the student can do to the pictures.
+
+    A subclass writes `apply(self, workspace, ...)`: its typed arguments and the `Args:` of its docstring become the
+    schema that the student reads. A Box argument is in pixels of the view that the call names.
+    """
+
+    def apply(self, workspace: "Workspace", *args: Any, **arguments: Any) -> list[View]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What a check may use beside the trace: where the run's pictures lie."""
+
+    store: "MediaStore"
+
+
+class Check(Plugin):
+    """Decides whether a stored trace is good."""
+
+    reasons: ClassVar[tuple[str, ...]] = ()
+
+    def judge(self, trace: Trace, kit: Kit) -> Verdict:
+        raise NotImplementedError
+
+    def passed(self, score: float | None = None) -> Verdict:
+        return Verdict(check=self.name, ok=True, score=score)
+
+    def failed(self, reason: str, detail: str = "", score: float | None = None) -> Verdict:
+        assert reason in self.reasons, f"{self.name} does not list the reason {reason}"
+        return Verdict(check=self.name, ok=False, reason=reason, detail=detail, score=score)
+
+
+class Picture(NamedTuple):
+    """An encoded picture in a request."""
+
+    jpeg: bytes
+    sha256: str
+
+
+class Message(NamedTuple):
+    """One chat message to a teacher; its parts in order."""
+
+    role: Literal["system", "user", "assistant"]
+    parts: tuple[str | Picture, ...]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question to a teacher.
+
+    `schema` is the JSON schema of the reply (an object of strings, numbers, arrays). `truth` is what a teacher that
+    writes from the annotation may read; it is never sent anywhere.
+    """
+
+    purpose: Literal["write", "locate", "verify"]
+    messages: tuple[Message, ...]
+    schema: Mapping[str, Any]
+    truth: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Reply(NamedTuple):
+    """A teacher's reply: its text, who wrote it, and what it used."""
+
+    text: str
+    model: str
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+    finish: str = "stop"
+
+
+class Teacher(Plugin):
+    """Writes thoughts and looks for evidence. Retries, cache and counting are done around it."""
+
+    in_flight: int = 16
+    cached: ClassVar[bool] = True
+    """Replies are worth keeping: they cost something and differ from call to call."""
+    sees: ClassVar[bool] = True
+    """The pictures of a request are used, so they must be encoded."""
+
+    @property
+    def title(self) -> str:
+        """Plug-in and model, for provenance."""
+        return self.name
+
+    def identity(self) -> Mapping[str, Any]:
+        """What of the teacher shapes a reply: part of the cache's key."""
+        return self.model_dump(mode="json", exclude=set(self.beside_the_digest))
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator["Teacher"]:
+        """Opened once around a run: connections live here."""
+        yield self
+
+    async def ask(self, request: Request) -> Reply:
+        """The reply; ExampleError("teacher", reason) for this call, UsageError when no call can succeed."""
+        raise NotImplementedError
+
+
+FAMILIES: dict[Family, tuple[str, type[Plugin]]] = {
+    "source": ("dataforge.sources", Source),
+    "operation": ("dataforge.operations", Operation),
+    "check": ("dataforge.checks", Check),
+    "teacher": ("dataforge.teachers", Teacher),
+}
+
+
+def names(family: Family) -> list[str]:
+    """The names of a family's shipped plug-ins, sorted."""
+    package = importlib.import_module(FAMILIES[family][0])
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def find(family: Family, name: str) -> type[Plugin]:
+    """The plug-in class of that name; UsageError names those that exist."""
+    package, base = FAMILIES[family]
+    if "." not in name and name not in names(family):
+        close = difflib.get_close_matches(name, names(family), n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise UsageError(f"no {family} is called {name!r}: {hint}there are {', '.join(names(family))}")
+    path = name if "." in name else f"{package}.{name}"
+    try:
+        module = importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name and path.startswith(error.name):
+            raise UsageError(f"no module {path} for {family} {name!r}: is its folder on PYTHONPATH?") from None
+        raise UsageError(f"{family} {name!r} needs {error.name}: pip install {error.name}") from None
+    found = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, base) and value.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise UsageError(f"{path} must hold exactly one {base.__name__} class, not {len(found)}")
+    return found[0]
+
+
+def build(family: Family, spec: str | Mapping[str, Any]) -> Any:
+    """The plug-in that a manifest asks for: a name, or a mapping of `name` and options."""
+    options = {"name": spec} if isinstance(spec, str) else dict(spec)
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise UsageError(f"a {family} needs a name: one of {', '.join(names(family))}")
+    plugin = find(family, name)
+    try:
+        return plugin(**options)
+    except ValidationError as error:
+        raise UsageError(f"{family} {name}: {explain(error, plugin)}") from None
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first complaint of a validation in one line, with the nearest known option."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"{where}: {first['msg']}, got {first['input']!r}" if where else str(first["msg"])
+    known = _known_keys(model, first["loc"])
+    close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+    return f"unknown option {where!r}: " + (f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}")
+
+
+def _known_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    for part in loc[:-1]:
+        annotation = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
+        if not (inspect.isclass(annotation) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return [field.alias or name for name, field in model.model_fields.items()]

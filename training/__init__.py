@@ -1,0 +1,1 @@
+"""Training from dataforge's manifests and traces: instruction tuning and curiosity-driven RL."""
