@@ -1,8 +1,8 @@
 """From evidence to looks: which places are looked at, in which order, with which deliberate mistakes.
 
-A plan speaks in source pixels and every look is really run, one after the other, before a teacher writes a word. Whether a
-look shows the evidence, misses it, or is too large is measured on the box that was really cut, after the student's
-rounding and the operation's padding; a look that fails its test is thrown away and drawn again.
+A plan speaks in source pixels and every look is really run, one after the other, before a teacher writes a word.
+Whether a look shows the evidence, misses it, or is too large is measured on the box that was really cut, after the
+student's rounding and the operation's padding; a look that fails its test is thrown away and drawn again.
 
 Kinds and their default shares are Pixel Reasoner's (Table 2): `single`; `recrop_once` and `recrop_twice` look at wrong
 places first; `zoom_further` first cuts far too much. Beyond the paper: `compare` looks at two places in turn, `direct`
@@ -141,11 +141,14 @@ class Board:
         return View(number=1, width=width, height=height, sha256="", media=media, box=cut)
 
     def _legible(self, region: Region, view: View) -> bool | None:
-        """Whether the region's glyphs are tall enough in that view; None where their height isn't known."""
+        """Whether the region's glyphs can be read in that view; None where their height isn't known.
+
+        They can when they are tall enough as shown, or shown in full resolution: no look would show more.
+        """
         if region.text_px is None:
             return None
         scale = min(view.width / view.box.width, view.height / view.box.height)
-        return region.text_px * scale >= self.settings.legible_px
+        return scale >= 0.99 or region.text_px * scale >= self.settings.legible_px
 
     # ------------------------------------------------------------------ the kinds
 
@@ -175,8 +178,9 @@ class Board:
 
     def _zoom_further(self) -> Iterator[Look]:
         large = self._too_large()
+        shown = large.observation.views[0]
         yield large
-        yield self._right("recover", self.regions, large.observation.views[0].number)
+        yield self._right("recover", self.regions, shown.number, shown.box.area / self.settings.too_large)
 
     def _compare(self) -> Iterator[Look]:
         for region in self.regions:
@@ -184,12 +188,12 @@ class Board:
 
     # ------------------------------------------------------------------ the looks
 
-    def _right(self, role: Role, regions: tuple[Region, ...], target: int) -> Look:
-        """A look that shows these regions whole and legible."""
+    def _right(self, role: Role, regions: tuple[Region, ...], target: int, most: float = math.inf) -> Look:
+        """A look that shows these regions whole and legible, in an area of at most `most` source pixels."""
         evidence = reduce(Box.union, (region.box for region in regions))
 
         def right(view: View) -> bool:
-            return all(
+            return view.box.area <= most and all(
                 view.box.contains(region.box) and self._legible(region, view) is not False for region in regions
             )
 
@@ -231,7 +235,7 @@ class Board:
 
         label = " and ".join(region.label for region in self.regions if region.label)
         for _ in range(ATTEMPTS):
-            area = least * self.rng.uniform(1.05, 4)
+            area = least * max(LARGEST_LOOK * picture.area / least, 1.05) ** self.rng.uniform(0.05, 0.95)
             aspect = (picture.width / picture.height) ** self.rng.uniform(0, 1)
             width = min(max(math.sqrt(area * aspect), evidence.width * 1.2), picture.width)
             height = min(max(area / width, evidence.height * 1.2), picture.height)
@@ -309,7 +313,8 @@ class Board:
         edges = self.workspace.picture(media + 1).convert("L").filter(ImageFilter.FIND_EDGES)
         across, down = (max(4, min(24, round(side / 80))) for side in edges.size)
         cells = edges.resize((across, down), Image.Resampling.BOX)
-        busy = sorted(range(across * down), key=lambda cell: -cells.getpixel((cell % across, cell // across)))
+        ink = cells.tobytes()
+        busy = sorted(range(across * down), key=lambda cell: -ink[cell])
         side_x = max(evidence.width, whole.width / across) / 2
         side_y = max(evidence.height, whole.height / down) / 2
         places = []

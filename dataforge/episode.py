@@ -120,7 +120,10 @@ def _box(name: str, value: Any) -> Box:
     numbers = list(value) if isinstance(value, (list, tuple)) else []
     if len(numbers) != 4 or not all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers):
         raise OperationError("bad_arguments", f"{name} must be a list of four numbers: [x1, y1, x2, y2].")
-    return Box(*(float(number) for number in numbers))
+    try:
+        return Box(*(float(number) for number in numbers))
+    except OverflowError:
+        raise OperationError("not_finite", f"{name} must hold four finite numbers.") from None
 
 
 def used(operations: Sequence[Operation]) -> tuple[Used, ...]:

@@ -113,18 +113,35 @@ def shipped_names() -> list[str]:
     return sorted(path.stem for path in shipped_folder("manifests").glob("*.yaml"))
 
 
-def load(path: Path, changes: dict[str, Any] | None = None) -> Manifest:
-    """The manifest in a file, with `changes` laid over it; UsageError names file and key."""
+def load(
+    path: Path,
+    changes: dict[str, Any] | None = None,
+    source_path: Path | None = None,
+    teacher: dict[str, Any] | None = None,
+) -> Manifest:
+    """The manifest in a file, with single values laid over it; UsageError names file and key.
+
+    `teacher` replaces the manifest's, or is laid over it where both name the same plug-in.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"no manifest {path}: shipped are {', '.join(shipped_names())} (use --source)") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path}: {str(error).splitlines()[0]}") from None
+        raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UsageError(f"{path}: a manifest is a mapping of keys such as name, source, teacher")
-    texts = {name: find_prompt(name, path.parent).text for name in PROMPTS}
-    return parse(content | {"prompts": texts} | (changes or {}), str(path))
+    content |= {"prompts": {name: find_prompt(name, path.parent).text for name in PROMPTS}} | (changes or {})
+    if source_path is not None:
+        content["source"] = _spelled(content.get("source")) | {"path": str(source_path)}
+    if teacher is not None:
+        stated = _spelled(content.get("teacher"))
+        content["teacher"] = (stated if stated.get("name") == teacher["name"] else {}) | teacher
+    return parse(content, str(path))
+
+
+def _spelled(spec: Any) -> dict[str, Any]:
+    return dict(spec) if isinstance(spec, dict) else {"name": spec}
 
 
 def parse(content: dict[str, Any], where: str) -> Manifest:

@@ -10,21 +10,21 @@ import io
 import math
 import os
 import shutil
-import tempfile
+import stat
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from dataforge.errors import ExampleError
 from dataforge.geometry import Box
 from dataforge.records import Media
 
 MAX_PIXELS = 120_000_000
-"""The largest picture that is decoded: 360 MB as RGB."""
+"""The largest picture that is decoded: 480 MB, since Pillow keeps four bytes a pixel."""
 MAX_BYTES = 512 * 1024 * 1024
 MAX_ASPECT = 200
 """Longer strips are refused, as Qwen's own preprocessor does."""
@@ -43,12 +43,19 @@ class MediaStore:
     def add_file(self, path: Path, licence: str = "", origin: str = "") -> Media:
         """Take a picture file in: linked where the file system allows it, else copied."""
         try:
-            if path.stat().st_size > MAX_BYTES:
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):
+                # reading a pipe or a device may never end
+                raise ExampleError("media", "unreadable_media", f"{path.name}: not a file")
+            if found.st_size > MAX_BYTES:
                 raise ExampleError("media", "file_too_large", f"{path.name}: over {MAX_BYTES} bytes")
             content = path.read_bytes()
-        except OSError as error:
-            reason = "missing_media" if isinstance(error, FileNotFoundError) else "unreadable_media"
-            raise ExampleError("media", reason, f"{path.name}: {error.strerror}") from None
+        except FileNotFoundError:
+            raise ExampleError("media", "missing_media", path.name) from None
+        except (OSError, ValueError) as error:
+            # ValueError: a name with a null in it
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ExampleError("media", "unreadable_media", f"{path.name}: {reason}") from None
         return self._add(content, path.suffix.lower(), licence, origin or path.name, path)
 
     def add_bytes(self, content: bytes, suffix: str, licence: str = "", origin: str = "") -> Media:
@@ -71,6 +78,12 @@ class MediaStore:
             target.parent.mkdir(parents=True, exist_ok=True)
             _place(content, target, link)
         return media
+
+    def orientation(self, media: Media) -> int:
+        """The EXIF orientation of the file as stored, 1 to 8: how it was turned to become upright."""
+        with _hostile_input(media.origin), Image.open(self.path(media)) as image:
+            turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+            return turn if turn in range(1, 9) else 1
 
     def path(self, media: Media) -> Path:
         return self.folder / media.sha256[:2] / f"{media.sha256}{media.suffix}"
@@ -99,16 +112,15 @@ class MediaStore:
 
 def _place(content: bytes, target: Path, link: Path | None) -> None:
     """Put the file there whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = target.with_name(f".{os.getpid()}-{target.name}")
     try:
         if link is None:
             temporary.write_bytes(content)
         else:
-            temporary.unlink()
+            temporary.unlink(missing_ok=True)
             try:
-                os.link(link, temporary)
+                # a link to what a symbolic link points to: the Hub's cache is made of those
+                os.link(link.resolve(), temporary)
             except OSError:
                 shutil.copyfile(link, temporary)
         os.replace(temporary, target)
@@ -129,8 +141,6 @@ def decode(content: bytes, origin: str = "") -> Image.Image:
             raise ExampleError("media", "too_many_pixels", f"{origin}: {width}x{height}")
         if max(width, height) > MAX_ASPECT * min(width, height):
             raise ExampleError("media", "extreme_aspect", f"{origin}: {width}x{height}")
-        if getattr(image, "is_animated", False):
-            image.seek(0)
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         return _to_rgb(image, origin)
@@ -161,10 +171,11 @@ def _to_rgb(image: Image.Image, origin: str) -> Image.Image:
     if image.mode == "F":
         raise ExampleError("media", "unsupported_mode", f"{origin}: floating point pixels")
     if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
-        upper = image.convert("RGBA")
-        paper = Image.new("RGBA", upper.size, "white")
-        paper.alpha_composite(upper)
-        return paper.convert("RGB")
+        # no more copies than these two: at MAX_PIXELS each is half a gigabyte
+        upper = image if image.mode == "RGBA" else image.convert("RGBA")
+        paper = Image.new("RGB", upper.size, "white")
+        paper.paste(upper, mask=upper)
+        return paper
     return image.convert("RGB")
 
 
@@ -195,11 +206,13 @@ def fit(width: float, height: float, patch: int, min_pixels: int, max_pixels: in
 
 
 def cut(image: Image.Image, box: Box, size: tuple[int, int]) -> Image.Image:
-    """The part of the picture inside `box` (whole pixels), in that size."""
+    """The part of the picture inside `box` (whole pixels), in that size.
+
+    It is cropped before it is scaled: a filter given the box alone would let the pixels just outside of it bleed in.
+    """
     corners = (int(box.x1), int(box.y1), int(box.x2), int(box.y2))
-    if (corners[2] - corners[0], corners[3] - corners[1]) == size:
-        return image.crop(corners)
-    return image.resize(size, Image.Resampling.LANCZOS, box=corners, reducing_gap=REDUCING_GAP)
+    part = image if corners == (0, 0, *image.size) else image.crop(corners)
+    return part if part.size == size else part.resize(size, Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
 
 
 def fingerprint(image: Image.Image) -> str:

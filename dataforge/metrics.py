@@ -14,11 +14,13 @@ where the key is "2018", which is a fine number to report and a false thing to l
     list    the same items, in any order
 """
 
+import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 AnswerType = Literal["text", "number", "choice", "exact", "vqa", "list"]
 
@@ -34,13 +36,6 @@ class Score(NamedTuple):
     reason: str
 
 
-class Quantity(NamedTuple):
-    """An exact value and its unit: normalised words, none when it names none."""
-
-    value: Fraction
-    unit: tuple[str, ...]
-
-
 def score(
     given: str,
     answers: Sequence[str],
@@ -50,14 +45,12 @@ def score(
 ) -> Score:
     """Judges `given` against the accepted `answers` (for vqa: one per annotator); never raises over `given`.
 
-    `choices` are the options' texts in the order of their letters; `tolerance` is relative to the key and read for
-    numbers only (ChartQA's relaxed accuracy: 0.05, which also forgives a year: do not use it where years are asked).
+    `choices` are the options' texts in the order of their letters. `tolerance` is relative to the key and read for
+    numbers only (0.05 is ChartQA's relaxed accuracy; it forgives a year too, so don't use it where years are asked).
     ValueError when there is no answer to compare with, or the type is unknown: the caller's bug.
     """
-    if not answers or isinstance(answers, str):
-        raise ValueError("answers must be a list of at least one accepted answer")
-    if answer_type not in ("text", "number", "choice", "exact", "vqa", "list"):
-        raise ValueError(f"unknown answer type {answer_type!r}")
+    if not answers or isinstance(answers, str) or answer_type not in get_args(AnswerType):
+        raise ValueError(f"needs a known answer type and a list of answers, got {answer_type!r} and {answers!r}")
     if not given.strip():
         return Score(0.0, False, "empty")
     if answer_type == "text":
@@ -67,15 +60,15 @@ def score(
     if any(_tidy(given) == _tidy(key) for key in answers):
         return Score(1.0, True, "")
     if answer_type == "number":
-        reasons = [_number_fault(given, key, tolerance) for key in answers]
+        faults = [_number_fault(given, key, tolerance) for key in answers]
     elif answer_type == "choice":
-        reasons = [_choice_fault(given, key, choices) for key in answers]
+        faults = [_choice_fault(given, key, choices) for key in answers]
     elif answer_type == "list":
-        reasons = [_list_fault(given, key) for key in answers]
+        faults = [_list_fault(given, key) for key in answers]
     else:
-        reasons = ["" if _plain(given) == _plain(key) else "wrong_text" for key in answers]
-    ok = "" in reasons
-    return Score(float(ok), ok, "" if ok else reasons[0])
+        faults = ["" if _plain(given) == _plain(key) else "wrong_text" for key in answers]
+    ok = "" in faults
+    return Score(float(ok), ok, "" if ok else faults[0])
 
 
 def extract_boxed(text: str) -> str | None:
@@ -86,25 +79,26 @@ def extract_boxed(text: str) -> str | None:
     opened = list(re.finditer(r"\\boxed\s*\{", text))
     if not opened:
         return None
-    start, depth = opened[-1].end(), 1
-    for brace in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):
+    rest, depth = text[opened[-1].end() :], 1
+    for brace in re.finditer(r"\\.|[{}]", rest, re.DOTALL):
         depth += {"{": 1, "}": -1}.get(brace.group(), 0)
         if depth == 0:
-            content = text[start : start + brace.start()]
-            break
-    else:
-        return None
-    content = re.sub(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}", r"\1/\2", content)
+            return _without_latex(rest[: brace.start()])
+    return None
+
+
+def _without_latex(content: str) -> str:
     content = re.sub(r"\\(?:text|mathrm|textbf|mathbf)\s*\{([^{}]*)\}", r"\1", content)
-    content = re.sub(r"\\([%$#&_{}])", r"\1", re.sub(r"\\[,;:! ]|~", " ", content))
+    content = re.sub(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}", r"\1/\2", content)
+    content = re.sub(r"\\([%$#&_{}])", r"\1", re.sub(r"\\[,;:! ]", " ", content))
     return " ".join(content.split())
 
 
 def _tidy(text: str) -> str:
-    """Width forms, minus signs and spaces made one; case kept."""
+    """Width forms, minus signs and spaces made one; case kept. The Turkish i's are, to `re`, an i that is no "i"."""
     text = re.sub(r"(?<=\d)(?=[¼-¾⅐-⅞])", " ", text)  # 5½ would become 51/2
-    text = unicodedata.normalize("NFKC", text).translate({0x2212: "-", 0x2044: "/", 0x2019: "'"})
-    return " ".join(text.split())
+    text = unicodedata.normalize("NFKC", text)
+    return " ".join(text.translate({0x2212: "-", 0x2044: "/", 0x2019: "'", 0x130: "I", 0x131: "i"}).split())
 
 
 def _plain(text: str) -> str:
@@ -115,165 +109,138 @@ def _plain(text: str) -> str:
 
 # ---------------------------------------------------------------------------------------------- numbers and units
 
-_COUNT_WORDS = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-    "twenty",
-]
-_TENS = {"hundred": 2, "thousand": 3, "k": 3, "million": 6, "mln": 6, "mn": 6, "m": 6}
-_TENS |= {"billion": 9, "bn": 9, "b": 9, "trillion": 12, "tn": 12}
-_UNIT_NAMES = (
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+_COUNTS = _words("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen")
+_COUNTS += _words("sixteen seventeen eighteen nineteen twenty")
+_TENS = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_SHORT_TENS = {"k": 3, "m": 6, "mn": 6, "mln": 6, "b": 9, "bn": 9, "tn": 12}
+_UNIT_NAMES = (  # first the canonical name; anything else is its own name
     "$ usd us$ dollar|€ eur euro|£ gbp pound|¥ jpy yen|₹ inr rs rupee|rm myr ringgit|% percent pct|cent"
     "|km kilometer kilometre|m meter metre|cm centimeter centimetre|mm millimeter millimetre|mi mile"
     "|ft foot feet|inch inches|kg kilogram kilo|g gram|mg milligram|lb lbs|oz ounce|t ton tonne"
     "|l liter litre|ml milliliter millilitre|s sec second|ms millisecond|min minute|h hr hour|day|week"
     "|month|yr year|degree °|c celsius|f fahrenheit|square sq|person people|kb|mb|gb|tb|mph|kmh|w|kw|mw"
 )
-_UNITS = {name: group.split()[0] for group in _UNIT_NAMES.split("|") for name in group.split()}
+_UNITS = {name: _words(group)[0] for group in _UNIT_NAMES.split("|") for name in _words(group)}
+_UNIT_WORD = re.compile(r"[\s-]?([^\W\d_]+|[%°$€£¥₹])")
+_NO_UNIT = {*_words("per of the a an in total is are st nd rd th approx")}
+_NOT_ONE_NUMBER = {*_words("or and but not to than more less least most over under above below between vs up")}
+_NOT_ONE_NUMBER |= {*_words("half halves third thirds quarter quarters fifths tenths dozen dozens"), *_TENS}
 _CURRENCY = r"us\$|[$€£¥₹]|\b(?:usd|eur|gbp|jpy|inr|rs|rm|myr)(?=[\s\d.-])"
-_PLAIN_NUMBER = r"[1-9]\d{0,2}(?:,\d{3}){1,9}(?!\d)(?:\.\d{1,40})?|\d{1,40}(?:\.\d{1,40})?|(?<!\w)\.\d{1,40}"
-_FRACTION = r"(?:\d{1,9} )?(?:0|[1-9]\d{0,8})/[1-9]\d{0,8}(?!\d)"  # "03/04" is likelier a date
+_NUMBER = r"[1-9]\d{0,2}(?:,\d{3}){1,9}(?!\d)(?:\.\d{1,40})?|\d{1,40}(?:\.\d{1,40})?|(?<!\w)\.\d{1,40}"
+_FRACTION = r"(?:\d{1,9} )?(?:0|[1-9]\d{0,8})/[1-9]\d{0,8}(?!\d)"
 
 
 def _quantity_pattern(number: str) -> re.Pattern[str]:
     return re.compile(
-        rf"(?P<minus>(?<![\w)%-])-)?(?:(?P<currency>{_CURRENCY})\s?)?(?P<minus2>(?<![\w)%-])-)?"
-        rf"(?P<number>{number}|\b(?:{'|'.join(_COUNT_WORDS)})\b)"
-        rf"(?:[ -]?(?P<tens>{'|'.join(_TENS)})(?![^\W\d_]))?",
+        rf"(?P<minus>(?<![\w)%-])-)?(?:(?P<currency>{_CURRENCY})\.?\s?)?(?P<minus2>(?<![\w)%-])-)?"
+        rf"(?P<number>{number}|\b(?:{'|'.join(_COUNTS)})\b)"
+        rf"(?:[ -]?(?P<tens>{'|'.join([*_TENS, *_SHORT_TENS])})(?![^\W\d_]))?",
         re.IGNORECASE,
     )
 
 
-_QUANTITY_IN_TEXT = _quantity_pattern(_PLAIN_NUMBER)  # in a text, 03/06 may be part of a date
-_QUANTITY_ALONE = _quantity_pattern(f"{_FRACTION}|{_PLAIN_NUMBER}")
-_UNIT_WORD = re.compile(r"[^\W\d_]+|[%°$€£¥₹]")
-_NO_UNIT = frozenset(["per", "of", "the", "a", "an", "in", "total", "is", "are", "st", "nd", "rd", "th"])
-_HEDGES = frozenset(
-    [
-        "or",
-        "and",
-        "but",
-        "not",
-        "to",
-        "than",
-        "more",
-        "less",
-        "least",
-        "most",
-        "over",
-        "under",
-        "above",
-        "below",
-        "between",
-        "vs",
-    ]
-)
+_IN_TEXT = _quantity_pattern(_NUMBER)  # in a text 03/06 may be a part of a date
+_ALONE = _quantity_pattern(f"{_FRACTION}|{_NUMBER}")
+_NO_NUMBER = re.compile(r"\d([/.-])\d+\1\d|\d:\d|\b0\d*/\d")  # a date, a time, a version, a month of a year
 _CARRIER = re.compile(
-    r"(?:(?:the )?(?:(?:final|correct|right|best) )?(?:answer|option|choice|result|value|total)\b(?: is)?[:=]? ?"
+    r"\A(?:(?:the )?(?:(?:final|correct|right|best) )?(?:answer|option|choice|result|value|total)\b(?: is)?[:=]? ?"
     r"|(?:it is|it's|there are|there is) )+(?=\S)",
     re.IGNORECASE,
 )
-
-
 _LEAD = re.compile(r"[\s(\[~≈:=]*(?:about|approximately|approx\.?|around|roughly)? ?", re.IGNORECASE)
-_REWRITES: tuple[
-    tuple[str, str | Callable[[re.Match[str]], str]], ...
-] = (  # in this order; a comma is decimal only where it can be nothing else
+_Replacement = str | Callable[[re.Match[str]], str]
+_SPELLINGS: tuple[tuple[str, _Replacement], ...] = (  # in this order; a comma is decimal where it can't be else
     (r"\bper cent\b", "%"),
     (r"\b(km|cm|mm|m|ft|mi)\^?2\b", r"square \1"),
     (r"(?<=\d)'(?=\d{3}(?!\d))", ""),  # 1'200
     (r"(?<=\d),(?=(?:\d\d,)+\d{3}(?!\d))", ""),  # 1,00,000
     (r"(?<=\d)(?<!\d{4}) (?=(?:\d{3} )*\d{3}(?![\d/]))", ""),  # 1 200
     (r"(?<=\d)\.(?=(?:\d{3}\.)*\d{3}(?:,\d|\.\d{3})(?!\d*[.,]\d))|(?<=\.\d{3})\.(?=\d{3}(?!\d))", ""),  # 1.234,5
-    (r"(?<![\d.,])(0,\d+|\d+,\d\d?|\d{4,},\d+)(?![\d.,])", lambda m: m[0].replace(",", ".")),  # 12,5
+    (r"(?<![\d.,])(0,\d+|\d+,\d\d?|\d{4,},\d+)(?![\d.,])", lambda found: found[0].replace(",", ".")),  # 12,5
 )
 
 
-def _quantity_of(match: re.Match[str]) -> tuple[Quantity, int]:
+class Quantity(NamedTuple):
+    """An exact value and its unit: normalised words, none when it names none."""
+
+    value: Fraction
+    unit: tuple[str, ...]
+
+    def fault(self, key: "Quantity", tolerance: float = 0.0) -> str:
+        """Why this isn't the key's quantity. Units are compared, never converted: 0.72 is not 72%."""
+        whole = self.value.denominator == key.value.denominator == 1
+        noise = 0.0 if whole else 1e-9  # of floats printed in full; whole numbers are compared exactly
+        if abs(self.value - key.value) > Fraction(tolerance + noise) * abs(key.value):
+            return "wrong_number"
+        return "wrong_unit" if self.unit and key.unit and self.unit != key.unit else ""
+
+
+def _read(found: re.Match[str]) -> tuple[Quantity, int]:
     """The value with its currency, and where it ends; a lone lower-case m is metres unless money comes before."""
-    number, tens, currency = match["number"].lower().replace(",", ""), match["tens"] or "", match["currency"]
-    end = match.end()
+    number, tens, currency = found["number"].lower().replace(",", ""), found["tens"] or "", found["currency"]
+    end = found.end()
     if tens == "m" and not currency:
-        tens, end = "", match.end("number")
-    if number in _COUNT_WORDS:
-        value = Fraction(_COUNT_WORDS.index(number))
+        tens, end = "", found.end("number")
+    if number in _COUNTS:
+        value = Fraction(_COUNTS.index(number))
     else:
         value = sum((Fraction(part) for part in number.split()), Fraction(0))
-    value *= 10 ** _TENS.get(tens.lower(), 0) * (-1 if match["minus"] or match["minus2"] else 1)
-    return Quantity(value, (_UNITS[currency.lower()],) if currency else ()), end
+    value *= 10 ** (_TENS | _SHORT_TENS).get(tens.lower(), 0)
+    sign = -1 if found["minus"] or found["minus2"] else 1
+    return Quantity(sign * value, (_UNITS[currency.lower()],) if currency else ()), end
 
 
 def _unit(word: str) -> str:
-    word = word.lower()
-    singular = word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
+    singular = word[:-1] if len(word) > 2 and word.endswith("s") and not word.endswith("ss") else word
     return _UNITS.get(word) or _UNITS.get(singular, singular)
 
 
 def _quantity(text: str) -> Quantity | str:
     """The one quantity that the text states, or the reason why it doesn't state one."""
-    text = _CARRIER.sub("", _tidy(text), count=1).strip("\"'*")
-    for pattern, replacement in _REWRITES:
+    text = _CARRIER.sub("", _tidy(text)).strip("\"'*")
+    for pattern, replacement in _SPELLINGS:
         text = re.sub(pattern, replacement, text)
-    if re.search(r"\d([/.-])\d+\1\d|\d:\d|\b0\d*/\d", text):
-        return "not_a_number"  # a date, a time, a version
-    found = list(_QUANTITY_ALONE.finditer(text))
+    if _NO_NUMBER.search(text):
+        return "not_a_number"
+    found = list(_ALONE.finditer(text))
     if len(found) != 1:
         return "several_answers" if found else "not_a_number"
-    (value, currency), end = _quantity_of(found[0])
+    (value, currency), end = _read(found[0])
     lead, tail = text[: found[0].start()], text[end:].lower()
     words = _UNIT_WORD.findall(tail)
-    if not _LEAD.fullmatch(lead) or len(words) > 4 or _HEDGES.intersection(words) or re.search(r"[\d+<>±?]", tail):
+    if not _LEAD.fullmatch(lead) or len(words) > 4 or re.search(r"[\d+<>±?]", tail) or _NOT_ONE_NUMBER & {*words}:
         return "not_a_number"
-    return Quantity(value, currency + tuple(_unit(word) for word in words if word not in _NO_UNIT))
+    named = currency + tuple(_unit(word) for word in words if word not in _NO_UNIT)
+    return Quantity(value, tuple(dict.fromkeys(named)))  # "$5 dollars" names one unit
 
 
 def _number_fault(given: str, key: str, tolerance: float) -> str:
-    """Why the number is wrong; "" when it is right. Units are compared, never converted; 0.72 is not 72%."""
     ours, theirs = _quantity(given), _quantity(key)
     if isinstance(ours, str):
         return ours
-    if isinstance(theirs, str):
-        return "wrong_number"
-    whole = ours.value.denominator == theirs.value.denominator == 1
-    noise = 0.0 if whole else 1e-9  # of floats printed in full; whole numbers are compared exactly
-    if abs(ours.value - theirs.value) > Fraction(tolerance + noise) * abs(theirs.value):
-        return "wrong_number"
-    return "wrong_unit" if ours.unit and theirs.unit and ours.unit != theirs.unit else ""
+    return "wrong_number" if isinstance(theirs, str) else ours.fault(theirs, tolerance)
 
 
 # ----------------------------------------------------------------------------------------------------------- text
 
-_MONTHS = "january february march april may june july august september october november december".split()
-_DAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
-_OPPOSITES = (  # words a few letters apart of which at most one is true
-    "north south east west|northern southern eastern western|first second third fourth fifth last|am pm|light dark"
-    "|increase decrease|increased decreased|increases decreases|increasing decreasing|more less fewer|high low"
-    "|higher lower|highest lowest|maximum minimum|max min|most least|positive negative|before after|above below"
-    "|left right|upper lower|indoor outdoor|inside outside|import export|imports exports"
+_OPPOSITES = (  # of each group at most one is true; only those that spelling doesn't tell apart
+    "north south east west|northern southern|first third fourth fifth|increase decrease|increased decreased"
+    "|increases decreases|increasing decreasing|maximum minimum|positive negative|upper lower|indoor outdoor"
+    "|inside outside|import export|imports exports|internal external|include exclude|enabled disabled|enable disable"
+    "|jan feb mar apr may jun jul aug sep oct nov dec|mon tue wed thu fri sat sun"
 )
-_SIDES = {word: (group, word) for group in _OPPOSITES.split("|") for word in group.split()}
-_SIDES |= {short: ("month", name[:3]) for name in _MONTHS for short in (name, name[:3], name[:4])}
-_SIDES |= {short: ("day", name[:3]) for name in _DAYS for short in (name, name[:3], name[:4])}
-_NEGATIONS = frozenset(["not", "never", "without", "cannot", "non"])
-_NEGATING_PREFIXES = ("un", "in", "im", "il", "ir", "dis", "non", "fe", "wo")  # fe-male, wo-man
+_GROUPS = {word: group for group in _OPPOSITES.split("|") for word in _words(group)}
+_DATE_WORD = re.compile(
+    r"\b(jan|feb|mar|apr|jun|jul|aug|sep|oct|nov|dec|mon|tue|wed|thu|fri|sat|sun)"
+    r"(?:t|e|y|s|rs|ch|il|ust|uary|ruary|tember|ober|ember|day|sday|nesday|rsday|urday)\b"
+)
+_NEGATIONS = {*_words("not never without cannot non")}
+_NEGATING_PREFIXES = _words("un in im il ir dis non fe wo")  # fe-male, wo-man
 
 
 def _text(given: str, answers: Sequence[str]) -> Score:
@@ -293,58 +260,61 @@ def _text(given: str, answers: Sequence[str]) -> Score:
 
 
 def _text_fault(given: str, key: str) -> str:
-    """What in `given` proves it wrong, however few letters it is away from the key; "" when nothing does."""
+    """What proves `given` wrong, however few letters it is away from the key; "" when nothing does."""
     if given == key:
         return ""
-    ours, theirs = _quantities_in(given), _quantities_in(key)
-    if theirs and (ours or re.search(r"\d", key)):
-        if [one.value for one in ours] != [one.value for one in theirs]:
+    ours, theirs = _quantities(given), _quantities(key)
+    if theirs and (ours or key in _COUNTS or re.search(r"\d", key)):
+        if len(ours) != len(theirs):
             return "wrong_number"
-        if any(a.unit and b.unit and a.unit != b.unit for a, b in zip(ours, theirs, strict=True)):
-            return "wrong_unit"
-    if _listing(given, r"\b(?:or|vs)\b|[;|]") > _listing(key, r"\b(?:or|vs)\b|[;|]"):
+        if faults := [fault for one, other in zip(ours, theirs, strict=True) if (fault := one.fault(other))]:
+            return faults[0]
+    alternatives = re.compile(r"\bor\b|\bvs\b|[;|]")
+    if len(alternatives.findall(given)) > len(alternatives.findall(key)):
         return "several_answers"
-    inside = re.search(rf"(?<!\w){re.escape(key)}(?!\w)", given)
-    if inside and _listing(given[: inside.start()] + " " + given[inside.end() :], r"\band\b|[,/&]\s*\w|\w\s*[,/&]"):
-        return "several_answers"
-    return "wrong_text" if _opposed(given, key) else ""
+    if key and key in given:
+        rest = given.replace(key, " ", 1)
+        if re.search(r"\w", rest) and re.search(r"\band\b|[,/&]", rest):
+            return "several_answers"
+    return "wrong_text" if _words_differ(given, key) else ""
 
 
-def _listing(text: str, separators: str) -> int:
-    return len(re.findall(separators, text))
+def _quantities(text: str) -> list[Quantity]:
+    """Every number of a text in its order, with its currency or the known unit that follows it directly."""
+    quantities = []
+    for found in _IN_TEXT.finditer(text):
+        (value, currency), end = _read(found)
+        word = _UNIT_WORD.match(text, end)
+        unit = (_unit(word[1]),) if word and _unit(word[1]) in _UNITS else ()
+        quantities.append(Quantity(value, currency or unit))
+    return quantities
 
 
-def _quantities_in(text: str) -> list[Quantity]:
-    """Every number of a text in its order, with the unit right after it when that is a known one."""
-    found = []
-    for match in _QUANTITY_IN_TEXT.finditer(text):
-        (value, unit), end = _quantity_of(match)
-        word = re.compile(rf"[\s-]?({_UNIT_WORD.pattern})").match(text, end)
-        known = word and _unit(word[1]) in _UNITS.values() and (_unit(word[1]),)
-        found.append(Quantity(value, unit or known or ()))
-    return found
+def _words_differ(given: str, key: str) -> bool:
+    """Whether a word stands where the key has another one: its negation, its opposite, or just not a misspelling."""
+    from rapidfuzz.distance import Levenshtein
 
-
-def _opposed(given: str, key: str) -> bool:
-    """Whether a word of one is the opposite, the negation or the wrong month of a word of the other."""
-    ours, theirs = (
-        set(re.findall(r"[^\W\d_]+", re.sub(r"\b([ap])\. ?m\b", r"\1m", re.sub(r"n't\b", " not", text))))
-        | ({"not"} if re.search(r"\bno\b(?!\W*\d)", text) else set())  # "No. 7" negates nothing
-        for text in (given, key)
-    )
-    ours, theirs = ours - theirs, theirs - ours
-    if (ours | theirs) & _NEGATIONS:
+    here, there = _content_words(given), _content_words(key)
+    ours, theirs = [word for word in here if word not in there], [word for word in there if word not in here]
+    if ours and theirs and Levenshtein.normalized_similarity("".join(ours), "".join(theirs)) <= 0.5:
+        return True
+    if _NEGATIONS & {*ours, *theirs}:
         return True
     if any(
-        prefix + word in longer
+        {prefix + word for word in a} & {*b}
         for prefix in _NEGATING_PREFIXES
-        for shorter, longer in ((ours, theirs), (theirs, ours))
-        for word in shorter
+        for a, b in ((ours, theirs), (theirs, ours))
     ):
         return True
-    here, there = ({_SIDES[word] for word in words if word in _SIDES} for words in (ours, theirs))
-    shared = {group for group, _ in here & there}
-    return bool(({group for group, _ in here} & {group for group, _ in there}) - shared)
+    groups, others = ({_GROUPS[word] for word in words if word in _GROUPS} for words in (ours, theirs))
+    return bool(groups & others)
+
+
+def _content_words(text: str) -> list[str]:
+    """The words without articles; months and days short, "p.m." as one word, "no" as "not" but before a number."""
+    text = re.sub(r"\b([ap])\. ?m\b", r"\1m", _DATE_WORD.sub(r"\1", text))
+    text = re.sub(r"\bno\b(?!\W*\d)|n't\b", " not", text)
+    return [word for word in re.findall(r"[^\W\d_]+", text) if word not in ("a", "an", "the")]
 
 
 # ------------------------------------------------------------------------------------------- choices, votes, lists
@@ -353,9 +323,8 @@ _LABEL = re.compile(r"[(\[]?([A-Z])(?:[)\]]?[.:,]? ?$|(?:[)\]][.:,]?|[.:,]| -) ?
 
 
 def _choice_fault(given: str, key: str, choices: Sequence[str]) -> str:
-    """Why the choice is wrong; "" when it names the key's option and no other. A lone letter is always a label."""
     ours, theirs = _named(given, choices), _named(key, choices)
-    if isinstance(theirs, str):  # the key is a text of unknown options
+    if isinstance(theirs, str):  # the key is the text of an option that isn't known
         return "" if _option(given) == _option(key) else "wrong_choice"
     if isinstance(ours, str):
         return ours
@@ -365,85 +334,84 @@ def _choice_fault(given: str, key: str, choices: Sequence[str]) -> str:
 
 
 def _named(text: str, choices: Sequence[str]) -> set[str] | str:
-    """The letters that a text stands for (two only where two options read the same), or the reason for none."""
-    text = _CARRIER.sub("", _tidy(text).strip("\"'*$` "), count=1)
+    """The letter that a text stands for (more where options read the same), or the reason why it stands for none.
+
+    A lone letter is a label, even where it is also some option's text.
+    """
+    text = _CARRIER.sub("", _tidy(text).replace("**", "").strip("\"'$` "))
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(choices) or 26]
     label = _LABEL.match(text)
-    by_text = {letter for letter, option in zip(letters, choices, strict=False) if _option(option) == _option(text)}
-    if by_text and not (label and not label[2] and label[1].upper() in letters):
+    letter, rest = (label[1].upper(), label[2] or "") if label else ("", "")
+    by_text = {name for name, option in zip(letters, choices, strict=False) if _option(option) == _option(text)}
+    if by_text and (rest or letter not in letters or not letter):
         return by_text
     if re.fullmatch(r"\W*[A-Za-z](?:\W+(?:(?:and|or)\W+)?[A-Za-z])+\W*", text):
         return "several_answers"
-    if not label or label[1].upper() not in letters:
+    if not letter or letter not in letters:
         return "not_a_choice"
-    letter, rest = label[1].upper(), label[2] or ""
     if rest and choices and _option(rest) != _option(choices[letters.index(letter)]):
         return "contradiction"
-    if not choices and re.search(r"\b[B-Z]\b", rest.replace(letter, "")):
-        return "several_answers"  # the options are unknown: another capital may be another label
+    if rest and not choices and re.search(r"\b[B-Z]\b", rest.replace(letter, "")):
+        return "several_answers"  # with the options unknown, another capital may be another label
     return {letter}
 
 
 def _option(text: str) -> str:
-    """An option's text without articles and outer punctuation, its letters' case folded."""
-    return re.sub(r"^(?:a|an|the) (?=\w)", "", _tidy(text).casefold().strip("\"'*`.,:;!()[] ")) or _tidy(text)
+    """An option's text without articles, outer punctuation and case."""
+    bare = _tidy(text).casefold().strip("\"'*`.,:;!()[] ")
+    return re.sub(r"^(?:a|an|the) (?=\w)", "", bare) or _tidy(text)
 
 
 def _vqa(given: str, answers: Sequence[str]) -> Score:
-    """Mean over the annotators of min(1, others who agree / 3); with fewer than four, all the others must agree."""
+    """Mean over the annotators of min(1, how many others agree / 3); of fewer than four all others must agree."""
     ours, votes = _vqa_plain(given), [_vqa_plain(answer) for answer in answers]
-    agreeing, needed = votes.count(ours), min(3, max(1, len(votes) - 1))
-    if len(votes) == 1:
-        value = float(agreeing)
-    else:
+    agreeing, needed = votes.count(ours), min(3, len(votes) - 1)
+    if needed:
         value = sum(min(1.0, (agreeing - (vote == ours)) / needed) for vote in votes) / len(votes)
+    else:
+        value = float(agreeing)
     ok = value >= VQA_THRESHOLD
     return Score(value, ok, "" if ok else "too_few_votes" if agreeing else "wrong_text")
 
 
 def _vqa_plain(text: str) -> str:
-    """The VQA challenge's normal form: no articles, no punctuation but in numbers, count words as digits."""
-    plain = re.sub(r"(?<=\d),(?=\d{3})|(?<!\d)\.|\.(?!\d)|['’]", "", text.lower())
+    """The VQA challenge's normal form: no articles, no punctuation but inside numbers, count words as digits."""
+    plain = re.sub(r"(?<=\d),(?=\d{3})|\.(?!\d)|['’]", "", text.lower())
     words = re.sub(r"[;/\[\]\"{}()=+\\_\-<>@`,?!*]", " ", plain).split()
-    digits = {"none": "0"} | {word: str(count) for count, word in enumerate(_COUNT_WORDS[:11])}
+    digits = {"none": "0"} | {word: str(count) for count, word in enumerate(_COUNTS[:11])}
     return " ".join(digits.get(word, word) for word in words if word not in ("a", "an", "the")) or text.strip()
 
 
 def _list_fault(given: str, key: str) -> str:
-    """Why the list is wrong; "" when it holds the key's items and no more, in any order.
-
-    A list in brackets is taken at its items. Bare text is cut at commas and "and", so there an item of the key that
-    holds such a cut is looked for as a run of pieces.
+    """What is missing or too much. A list in brackets is taken at its items; bare text is cut at commas and "and",
+    and there an item of the key that holds such a cut itself is looked for as a run of pieces.
     """
     ours, theirs = _items(given), _items(key)
     if given.strip().startswith("[") or not key.strip().startswith("["):
         missing, extra = Counter(theirs) - Counter(ours), Counter(ours) - Counter(theirs)
         return "missing_item" if missing else "extra_item" if extra else ""
-    pieces: list[str | None] = list(ours)
+    pieces: list[str | None] = [*ours]
     for run in sorted((_items(item) for item in theirs), key=len, reverse=True):
-        starts = [at for at in range(len(pieces)) if pieces[at : at + len(run)] == run]
-        if not starts:
+        start = next((at for at in range(len(pieces)) if pieces[at : at + len(run)] == run), None)
+        if start is None:
             return "missing_item"
-        pieces[starts[0] : starts[0] + len(run)] = [None]  # what was around it is not neighbours now
+        pieces[start : start + len(run)] = [None]  # its neighbours don't become one another's
     return "extra_item" if any(piece is not None for piece in pieces) else ""
 
 
 def _items(text: str) -> list[str]:
     """The items of a JSON list, a printed Python list or a bare enumeration, in their normal form."""
-    text = _tidy(text)
-    if text.startswith("["):
-        try:
-            loaded = json.loads(text)
-        except (ValueError, RecursionError):
-            loaded = None
-        if isinstance(loaded, list):
-            return [_item(str(item)) for item in loaded]
+    text = "\n".join(_tidy(line) for line in text.strip().splitlines())
+    if not text.startswith("["):
+        cuts = re.split(r",(?!\d{3}(?!\d))|[;\n]|\s&\s|\band\b", text, flags=re.IGNORECASE)
+        return [_item(piece) for piece in cuts if piece.strip(" .\"'")]
+    try:
+        return [_item(str(item)) for item in json.loads(text)]
+    except (ValueError, RecursionError):
         quoted = r"""\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|([^,]+))\s*(?:,|$)"""
         return [_item(next(filter(None, found), "")) for found in re.findall(quoted, text[1:].removesuffix("]"))]
-    cuts = re.split(r",(?!\d{3}(?!\d))|;|\s&\s|\band\b", text, flags=re.IGNORECASE)
-    return [_item(piece) for piece in cuts if piece.strip(" .\"'")]
 
 
 def _item(text: str) -> str:
     plain = _plain(text)
-    return str(Fraction(plain.replace(",", ""))) if re.fullmatch(_PLAIN_NUMBER, plain) else plain
+    return str(Fraction(plain.replace(",", ""))) if re.fullmatch(_NUMBER, plain) else plain

@@ -56,8 +56,20 @@ class Source(Plugin):
     store.
     """
 
-    licence: ClassVar[str] = "unknown"
-    redistributable: ClassVar[bool] = False
+    @property
+    def licence(self) -> str:
+        """Of the pictures; may depend on the options."""
+        return "unknown"
+
+    @property
+    def redistributable(self) -> bool:
+        """The pictures may be published."""
+        return False
+
+    @property
+    def endless(self) -> bool:
+        """Rows never run out, so a run of it needs a limit."""
+        return False
 
     def read(self) -> Iterator[Row | Failure]:
         raise NotImplementedError
@@ -71,7 +83,8 @@ class Operation(Plugin):
     """Something the student can do to the pictures.
 
     A subclass writes `apply(self, workspace, ...)`: its typed arguments and the `Args:` of its docstring become the
-    schema that the student reads. A Box argument is in pixels of the view that the call names.
+    schema that the student reads. A Box argument is in pixels of the view whose number the argument `target_image`
+    gives; it is translated to and from the student's box unit by `chat`.
     """
 
     def apply(self, workspace: "Workspace", *args: Any, **arguments: Any) -> list[View]:
@@ -92,6 +105,13 @@ class Check(Plugin):
 
     def judge(self, trace: Trace, kit: Kit) -> Verdict:
         raise NotImplementedError
+
+    def complaint(self, verdict: Verdict) -> str:
+        """What a teacher is told of a failed verdict, so that it can mend its text; empty when it can't.
+
+        It must not hold the key: a teacher that is told the answer proves nothing by giving it.
+        """
+        return f"{verdict.reason.replace('_', ' ')}: {verdict.detail}"
 
     def passed(self, score: float | None = None) -> Verdict:
         return Verdict(check=self.name, ok=True, score=score)
@@ -162,6 +182,14 @@ class Teacher(Plugin):
     async def session(self) -> AsyncIterator["Teacher"]:
         """Opened once around a run: connections live here."""
         yield self
+
+    def price(self, input_tokens: int, output_tokens: int) -> float:
+        """US dollars for that many tokens; 0 where nothing is charged or no price is known."""
+        return 0.0
+
+    async def check(self) -> str:
+        """One line on what answers, without a paid call; UsageError when nothing does."""
+        return "needs nothing"
 
     async def ask(self, request: Request) -> Reply:
         """The reply; ExampleError("teacher", reason) for this call, UsageError when no call can succeed."""

@@ -52,8 +52,8 @@ class Workspace:
     def size(self, box: Box, min_pixels: int | None = None, max_pixels: int | None = None) -> tuple[int, int]:
         """The size in which a source box is shown, within the student's pixel bounds or tighter ones."""
         student = self.student
-        least = max(student.min_pixels, min_pixels or 0)
-        most = max(least, min(student.max_pixels, max_pixels or student.max_pixels))
+        most = min(student.max_pixels, max_pixels or student.max_pixels)
+        least = min(max(student.min_pixels, min_pixels or 0), most)
         return fit(box.width, box.height, student.patch, least, most)
 
     def show(self, media: int, box: Box, min_pixels: int | None = None, max_pixels: int | None = None) -> View:

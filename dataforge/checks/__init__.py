@@ -1,0 +1,1 @@
+"""Checks: what decides whether a trace is good. One file is one check."""

@@ -1,0 +1,258 @@
+"""The command line: parse, call, print, exit code. No other logic, and nothing heavy is imported before it is used.
+
+Results go to stdout (a path, a small table, or --json), progress and messages to stderr. Exit code 0: done; 1: ran and
+failed, or nothing kept; 2: the person must change something; 130: interrupted, with everything finished on disk.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dataforge.errors import UsageError
+
+if TYPE_CHECKING:
+    from dataforge.manifest import Manifest
+
+app = typer.Typer(
+    name="dataforge",
+    help="The data engine for pixel-space reasoning: make, check and look at zoom-in traces.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+SourceName = Annotated[str | None, typer.Option("--source", "-s", help="A shipped manifest by name.")]
+ManifestFile = Annotated[Path | None, typer.Option("--manifest", "-m", help="A manifest file of your own.")]
+RunsFolder = Annotated[Path, typer.Option("--runs", help="Where run folders lie.", envvar="DATAFORGE_RUNS")]
+RunName = Annotated[str, typer.Argument(help="A run's folder or name; [b]latest[/b] is the newest.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Resolve, count and estimate; write nothing.")]
+
+RUNS = Path("runs")
+
+
+def main() -> None:
+    """Entry point of the console script: runs a command and turns what it raises into an exit code."""
+    try:
+        app()
+    except UsageError as error:
+        sys.stderr.write(f"dataforge: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("dataforge: interrupted; all that was finished is kept, run again to go on\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from dataforge import __version__
+
+        typer.echo(f"dataforge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show version.")] = False,
+) -> None:
+    pass
+
+
+@app.command(
+    epilog="""[b]Examples[/b]\n
+dataforge synth --source infographics --limit 24\n
+dataforge synth --source infographics --path InfographicVQA --teacher gpt-4.1-mini\n
+dataforge synth --source infographics --teacher Qwen2.5-VL-72B --base-url http://localhost:8000/v1\n
+dataforge synth --manifest mine.yaml --dry-run"""
+)
+def synth(
+    source: SourceName = None,
+    manifest: ManifestFile = None,
+    path: Annotated[Path | None, typer.Option(help="The source's folder or file of real data.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="A teacher plug-in, or a model name at the endpoint.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="The OpenAI-compatible endpoint of the model.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Examples to read.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another draw of everything random.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that cut pictures; default one a core.")] = None,
+    runs: RunsFolder = RUNS,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make traces: read questions on pictures, find the evidence, run real zooms, have a teacher write the thoughts.
+
+    The same manifest goes on where an earlier run of it stopped; nothing finished is made or paid for twice.
+    """
+    from dataforge import estimate, screen
+
+    chosen = _manifest(source, manifest, path, teacher, base_url, limit=limit, seed=seed, workers=workers)
+    if dry_run:
+        screen.show_estimate(estimate.estimate(chosen), as_json)
+        return
+    _synth(chosen, runs, as_json)
+
+
+def _synth(chosen: Manifest, runs: Path, as_json: bool) -> None:
+    from dataforge import plugins, report, screen
+    from dataforge.runs import Run
+    from dataforge.synth import synth as make
+
+    if not plugins.build("teacher", chosen.teacher).sees:
+        screen.note("the scripted teacher writes thoughts from the annotation by rule: for trying, not for real data")
+    with Run.start(runs, chosen) as run:
+        progress = None
+        try:
+            with screen.synth_progress(chosen.limit) as watch:
+                progress = make(run, watch)
+        finally:
+            summary = report.write(run)
+        screen.show_run(run, summary, as_json)
+    if progress.stopped:
+        screen.note(f"stopped early: {progress.stopped}")
+    if progress.stopped or not summary.kept:
+        raise typer.Exit(1)
+
+
+@app.command(
+    epilog="""[b]Examples[/b]\n
+dataforge filter\n
+dataforge filter infographics-3fa91c --check replay --check grounded"""
+)
+def filter(
+    run: RunName = "latest",
+    check: Annotated[list[str] | None, typer.Option(help="Checks instead of the manifest's; repeatable.")] = None,
+    runs: RunsFolder = RUNS,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Judge a stored run by its manifest's checks, replay among them; write kept.jsonl and rejected.jsonl."""
+    from dataforge import plugins, report, screen
+    from dataforge.filter import sift
+    from dataforge.runs import Run, find_run
+
+    with Run.open(find_run(runs, run), hold=not dry_run) as opened:
+        checks = list(check) if check else list(opened.manifest.filter)
+        for spec in checks:
+            plugins.build("check", spec)
+        if dry_run:
+            screen.show_filter_plan(opened, checks, as_json)
+            return
+        with screen.filter_progress(opened) as watch:
+            sifted = sift(opened, checks, watch)
+        summary = report.write(opened)
+        screen.show_run(opened, summary, as_json)
+    if not sifted.kept:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="[b]Example[/b]\n\ndataforge show poster-000003-0")
+def show(
+    trace_id: Annotated[str, typer.Argument(help="A trace's id, or the start of it.")],
+    run: Annotated[str, typer.Option(help="A run's folder or name.")] = "latest",
+    runs: RunsFolder = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Show one trace in the terminal: the question, every look and thought, the verdicts."""
+    from dataforge import screen
+    from dataforge import show as showing
+    from dataforge.records import to_line
+    from dataforge.runs import Run, find_run
+
+    opened = Run.open(find_run(runs, run))
+    trace = showing.find_trace(opened, trace_id)
+    if as_json:
+        typer.echo(to_line(trace), nl=False)
+    else:
+        screen.out.print(showing.render(trace, opened))
+
+
+@app.command(epilog="[b]Example[/b]\n\ndataforge schema Trace > trace.schema.json")
+def schema(record: Annotated[str, typer.Argument(help="Trace, Failure, or Manifest.")] = "Trace") -> None:
+    """Print the JSON Schema of a stored record."""
+    import json
+
+    from dataforge import manifest, records
+
+    known = {"Trace": records.Trace, "Failure": records.Failure, "Manifest": manifest.Manifest}
+    if record not in known:
+        raise UsageError(f"no record {record!r}: there are {', '.join(known)}")
+    typer.echo(json.dumps(known[record].model_json_schema(), indent=1))
+
+
+@app.command(epilog="[b]Example[/b]\n\ndataforge plugins check")
+def plugins(
+    family: Annotated[
+        str | None, typer.Argument(help="source, operation, check or teacher; all when left out.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what a manifest can name, with each plug-in's options."""
+    from dataforge import plugins as registry
+    from dataforge import screen
+
+    if family is not None and family not in registry.FAMILIES:
+        raise UsageError(f"no family {family!r}: there are {', '.join(registry.FAMILIES)}")
+    screen.show_plugins([one for one in registry.FAMILIES if family in (None, one)], as_json)
+
+
+@app.command(epilog="[b]Example[/b]\n\ndataforge doctor --teacher gpt-4.1-mini")
+def doctor(
+    teacher: Annotated[str | None, typer.Option(help="A teacher plug-in, or a model name at the endpoint.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="The OpenAI-compatible endpoint of the model.")] = None,
+    runs: RunsFolder = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is installed, whether the teacher answers, and the command that mends what is missing."""
+    from dataforge import doctor as doctoring
+    from dataforge import screen
+
+    findings = doctoring.examine(_teacher_spec(teacher, base_url), runs)
+    screen.show_findings(findings, as_json)
+    if any(not finding.ok and finding.needed for finding in findings):
+        raise typer.Exit(1)
+
+
+def _manifest(
+    source: str | None,
+    file: Path | None,
+    path: Path | None,
+    teacher: str | None,
+    base_url: str | None,
+    **changes: Any,
+) -> Manifest:
+    """The manifest that the flags name, with single values laid over it."""
+    from dataforge import manifest
+
+    if (source is None) == (file is None):
+        raise UsageError(f"give --source NAME (one of {', '.join(manifest.shipped_names())}) or --manifest FILE")
+    chosen = file if file is not None else manifest.shipped(str(source))
+    laid = {key: value for key, value in changes.items() if value is not None}
+    return manifest.load(chosen, laid, path, _teacher_spec(teacher, base_url))
+
+
+def _teacher_spec(teacher: str | None, base_url: str | None) -> dict[str, Any] | None:
+    """--teacher NAME is a plug-in, or else the name of a model that an OpenAI-compatible endpoint serves."""
+    from dataforge import plugins
+
+    if teacher is None:
+        if base_url is not None:
+            raise UsageError("--base-url needs --teacher MODEL: which model answers there?")
+        return None
+    if teacher in plugins.names("teacher") or (base_url is None and "." in teacher and _importable(teacher)):
+        return {"name": teacher}
+    return {"name": "openai_api", "model": teacher} | ({"base_url": base_url} if base_url else {})
+
+
+def _importable(name: str) -> bool:
+    from importlib.util import find_spec
+
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False

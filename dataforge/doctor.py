@@ -1,0 +1,83 @@
+"""What is here, what is missing, and the command that installs it."""
+
+import asyncio
+import importlib.metadata
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from dataforge import plugins
+from dataforge.errors import UsageError
+
+PACKAGES = {
+    "pillow": "",
+    "openai": "",
+    "datasets": "",
+    "av": "pip install 'dataforge[video]'",
+    "decord": "pip install 'dataforge[video]' (wheels for Linux x86-64 and Windows alone)",
+    "torch": "pip install -c constraints.txt 'dataforge[train]'",
+    "transformers": "pip install -c constraints.txt 'dataforge[train]'",
+}
+"""Package -> the command that installs it; empty for what every install has."""
+
+
+class Finding(BaseModel):
+    """One thing looked at."""
+
+    what: str
+    ok: bool
+    says: str
+    needed: bool = False
+    fix: str = ""
+
+
+def examine(teacher: Mapping[str, Any] | None, runs: Path) -> list[Finding]:
+    """Look at packages, programs, the runs folder and the teacher (asked only for its list of models)."""
+    findings = [_package(name, fix) for name, fix in PACKAGES.items()]
+    found = shutil.which("tesseract")
+    findings.append(
+        Finding(
+            what="tesseract",
+            ok=found is not None,
+            says="reads print where a source brings no OCR" if found else "not installed; optional",
+            fix="" if found else "apt-get install tesseract-ocr",
+        )
+    )
+    findings.append(_runs_folder(runs))
+    findings.append(_teacher(teacher or {"name": "scripted"}))
+    return findings
+
+
+def _package(name: str, fix: str) -> Finding:
+    needed = not fix
+    try:
+        return Finding(what=name, ok=True, says=importlib.metadata.version(name), needed=needed)
+    except importlib.metadata.PackageNotFoundError:
+        says = "missing" if needed else "not installed; optional"
+        return Finding(what=name, ok=False, says=says, needed=needed, fix=fix or f"pip install {name}")
+
+
+def _runs_folder(runs: Path) -> Finding:
+    there = next(path for path in (runs.absolute(), *runs.absolute().parents) if path.exists())
+    ok = there.is_dir() and os.access(there, os.W_OK)
+    free = shutil.disk_usage(there).free / 1e9
+    says = f"{free:.1f} GB free" if ok else "can't be written"
+    return Finding(what=f"runs folder {runs}", ok=ok, says=says, needed=True, fix="" if ok else "choose --runs FOLDER")
+
+
+def _teacher(spec: Mapping[str, Any]) -> Finding:
+    try:
+        teacher: plugins.Teacher = plugins.build("teacher", spec)
+        says = asyncio.run(_greet(teacher))
+        return Finding(what=f"teacher {teacher.title}", ok=True, says=says, needed=True)
+    except UsageError as error:
+        return Finding(what=f"teacher {spec.get('model', spec.get('name'))}", ok=False, says=str(error), needed=True)
+
+
+async def _greet(teacher: plugins.Teacher) -> str:
+    async with teacher.session():
+        return await teacher.check()

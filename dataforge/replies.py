@@ -1,0 +1,184 @@
+"""The reply cache: what teachers have answered, in one sqlite file that all runs share.
+
+A reply costs money and differs from call to call, so it is committed before anyone acts on it, and from then on it
+*is* the answer to its request: a killed run asks nothing twice, and the same manifest gives the same bytes. The key is
+a digest of what shapes a reply (the teacher's options, the messages with pictures named by hash, the schema). Neither
+pictures nor keys nor the annotation's truth are stored. Several processes may share the file: it is in WAL mode, and the
+first reply stored for a key stays.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self, TypeVar
+
+from dataforge.errors import UsageError
+from dataforge.plugins import Picture, Reply, Request, Teacher
+
+T = TypeVar("T")
+
+LAYOUT = 1
+"""Of the table below; stored as the file's user_version."""
+
+WAIT_S = 30
+"""How long a write waits for another process's write."""
+
+TABLE = """
+CREATE TABLE IF NOT EXISTS replies (
+    number        INTEGER PRIMARY KEY,
+    key           TEXT NOT NULL UNIQUE,
+    teacher       TEXT NOT NULL,
+    purpose       TEXT NOT NULL,
+    pictures      INTEGER NOT NULL,
+    characters    INTEGER NOT NULL,
+    model         TEXT NOT NULL,
+    text          TEXT NOT NULL,
+    finish        TEXT NOT NULL,
+    input_tokens  INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cost_usd      REAL NOT NULL
+)
+"""
+
+
+class Asked(NamedTuple):
+    """What the cache keeps of a request, for people who look into it: who was asked what kind of thing, how long."""
+
+    teacher: str
+    purpose: str
+    pictures: int
+    characters: int
+
+
+def summarise(teacher: Teacher, request: Request) -> Asked:
+    """The request in four words, without its text."""
+    parts = [part for message in request.messages for part in message.parts]
+    return Asked(
+        teacher=teacher.title,
+        purpose=request.purpose,
+        pictures=sum(isinstance(part, Picture) for part in parts),
+        characters=sum(len(part) for part in parts if isinstance(part, str)),
+    )
+
+
+def request_key(teacher: Teacher, request: Request) -> str:
+    """64 hex digits that are equal when the same teacher is asked the same thing."""
+    messages = [
+        [message.role, *({"sha256": part.sha256} if isinstance(part, Picture) else part for part in message.parts)]
+        for message in request.messages
+    ]
+    asked = {
+        "teacher": teacher.name,
+        "options": teacher.identity(),
+        "purpose": request.purpose,
+        "messages": messages,
+        "schema": request.schema,
+    }
+    return _digest(asked)
+
+
+def reply_digest(reply: Reply) -> str:
+    """16 hex digits of a reply's text and model, for a trace's provenance."""
+    return _digest([reply.model, reply.text])[:16]
+
+
+def _digest(value: Mapping[str, Any] | list[str]) -> str:
+    # ascii, so that even half a surrogate pair in a text has bytes to hash
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=dict)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+class ReplyCache:
+    """Replies by request key, in one file; UsageError when the file cannot be used."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot make the folder of {path}: {error.strerror}") from None
+        self._db = self._guarded(self._open)
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None)
+        try:
+            # WAL and NORMAL: a commit survives kill -9 at 60 microseconds each; a power cut may lose the last few
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=NORMAL")
+            (layout,) = db.execute("PRAGMA user_version").fetchone()
+            if layout not in (0, LAYOUT):
+                raise UsageError(f"{self.path} was written by another version of dataforge: move it away")
+            db.execute(TABLE)
+            db.execute("SELECT number, key, finish FROM replies LIMIT 1")
+            db.execute(f"PRAGMA user_version={LAYOUT}")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def get(self, key: str) -> Reply | None:
+        """The reply stored for the key, or None."""
+
+        def read() -> Any:
+            query = "SELECT text, model, input_tokens, output_tokens, cost_usd, finish FROM replies WHERE key = ?"
+            return self._db.execute(query, (key,)).fetchone()
+
+        row = self._guarded(read)
+        return None if row is None else Reply(*row)
+
+    def put(self, key: str, asked: Asked, reply: Reply) -> Reply:
+        """Store a reply, committed on return; what comes back is the reply that the key has from now on.
+
+        It is another one where another process was faster: the first stays, so that all runs agree.
+        """
+
+        def write() -> None:
+            self._db.execute(
+                "INSERT OR IGNORE INTO replies (key, teacher, purpose, pictures, characters,"
+                " text, model, input_tokens, output_tokens, cost_usd, finish)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (key, *asked, *reply),
+            )
+
+        self._guarded(write)
+        return self.get(key) or reply
+
+    def close(self) -> None:
+        """Close the file; everything that `put` took is in it already."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _guarded(self, action: Callable[[], T]) -> T:
+        try:
+            return action()
+        except sqlite3.Error as error:
+            raise UsageError(_complaint(self.path, str(error))) from None
+
+
+FIXES = (
+    ("not a database", "it is damaged: move it away, and its replies are asked again"),
+    ("malformed", "it is damaged: move it away, and its replies are asked again"),
+    ("no such column", "it was written by another version of dataforge: move it away"),
+    ("full", "free some space and run again; replies stored so far are kept"),
+    ("locked", f"another process has held it for {WAIT_S} s: wait for it or end it"),
+    ("locking protocol", "its file system cannot lock: put the run folder on a local disk"),
+    ("readonly", "make it and its folder writable, or choose another run folder"),
+    ("unable to open", "make its folder writable, or choose another run folder"),
+    ("disk i/o", "check the disk's space and limits, or put the run folder on another local disk"),
+)
+"""What sqlite says, and what a person can do about it."""
+
+
+def _complaint(path: Path, said: str) -> str:
+    fix = next((fix for words, fix in FIXES if words in said.lower()), "move it away or choose another run folder")
+    return f"the reply cache {path} cannot be used ({said}): {fix}"

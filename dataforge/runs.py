@@ -1,0 +1,222 @@
+"""The run folder: everything a run leaves behind, written so that a kill at any moment loses nothing.
+
+Lines are appended in the source's order, each whole, so what lies on disk is always a prefix of the finished run: to go
+on means to skip what is there. A line torn by a kill is cut off when the folder is opened again. One process at a time
+holds the folder.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+from dataforge.errors import UsageError
+from dataforge.manifest import Manifest, parse
+from dataforge.media import MediaStore
+from dataforge.records import Failure, Record, Trace, read_lines, to_line
+
+
+class Run:
+    """An open run folder. Use as a context manager; `close` gives the folder free."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.store = MediaStore(folder / "media")
+        self._lock: int | None = None
+
+    @property
+    def traces_path(self) -> Path:
+        return self.folder / "traces.jsonl"
+
+    @property
+    def failed_path(self) -> Path:
+        return self.folder / "failed.jsonl"
+
+    @classmethod
+    def start(cls, runs: Path, manifest: Manifest) -> Self:
+        """Make or continue the folder of this manifest under `runs`, and hold it."""
+        digest = manifest.digest()
+        run = cls(runs / f"{manifest.name}-{digest[:6]}", manifest)
+        with writing(run.folder):
+            run.folder.mkdir(parents=True, exist_ok=True)
+            run._hold()
+            try:
+                run._agree(digest)
+                for path in (run.traces_path, run.failed_path):
+                    cut_torn_line(path)
+                point_latest(runs, run.folder)
+            except BaseException:
+                run.close()
+                raise
+        return run
+
+    @classmethod
+    def open(cls, folder: Path, hold: bool = False) -> Self:
+        """An existing run folder, its manifest read from it; `hold` it to write."""
+        path = folder / "manifest.json"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UsageError(f"{folder} is no run folder: it has no manifest.json") from None
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{path}: {error}") from None
+        content.pop("digest", None)
+        run = cls(folder, parse(content, str(path)))
+        if hold:
+            with writing(folder):
+                run._hold()
+        return run
+
+    def _hold(self) -> None:
+        self._lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            self._lock = None
+            raise UsageError(
+                f"{self.folder} is being written by another process: wait for it, or change --seed"
+            ) from None
+
+    def _agree(self, digest: str) -> None:
+        """Write the manifest, or see that the one there shapes the same traces."""
+        path = self.folder / "manifest.json"
+        if path.exists():
+            try:
+                stored = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError:
+                raise UsageError(f"{path} is broken: move the folder away and run again") from None
+            if stored.get("digest") != digest:
+                changed = self._changed_keys(stored)
+                raise UsageError(f"{self.folder} belongs to another manifest (differs in {changed}): use another name")
+        content = self.manifest.model_dump(mode="json", by_alias=True) | {"digest": digest}
+        write_whole(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+    def _changed_keys(self, stored: dict[str, Any]) -> str:
+        ours = self.manifest.model_dump(mode="json", by_alias=True)
+        return ", ".join(sorted(key for key in ours if stored.get(key) != ours[key])) or "a plug-in's defaults"
+
+    def close(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------ lines
+
+    def append(self, record: Trace | Failure) -> None:
+        """Add one finished example."""
+        append_line(self.traces_path if isinstance(record, Trace) else self.failed_path, record)
+
+    def traces(self) -> Iterator[Trace]:
+        return read_lines(self.traces_path, Trace)
+
+    def failures(self) -> Iterator[Failure]:
+        return read_lines(self.failed_path, Failure)
+
+    def finished(self) -> Counter[str]:
+        """Ids of all examples that are done, with how often each stands in the files (once, unless tampered with)."""
+        done: Counter[str] = Counter()
+        for path in (self.traces_path, self.failed_path):
+            if path.exists():
+                with path.open(encoding="utf-8") as lines:
+                    done.update(json.loads(line)["id"] for line in lines)
+        return done
+
+
+def append_line(path: Path, record: Record) -> None:
+    """Append one record as one line, in one write."""
+    with writing(path):
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            line = to_line(record).encode()
+            while line:  # a nearly full disk takes a part: what is left then raises
+                line = line[os.write(handle, line) :]
+        finally:
+            os.close(handle)
+
+
+def write_lines(path: Path, records: Iterable[Record]) -> int:
+    """Replace a JSONL file by these records, whole or not at all; returns their number."""
+    count = 0
+    temporary = path.with_suffix(".tmp")
+    with writing(path):
+        with temporary.open("w", encoding="utf-8") as lines:
+            for record in records:
+                lines.write(to_line(record))
+                count += 1
+        os.replace(temporary, path)
+    return count
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace a file, whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    with writing(path):
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+
+
+def cut_torn_line(path: Path) -> None:
+    """Drop what follows the last newline: a line that a kill cut short."""
+    if not path.exists():
+        return
+    with path.open("rb+") as lines:
+        size = lines.seek(0, os.SEEK_END)
+        end = size
+        while end:
+            start = max(0, end - 65536)
+            lines.seek(start)
+            block = lines.read(end - start)
+            if (at := block.rfind(b"\n")) >= 0:
+                end = start + at + 1
+                break
+            end = start
+        if end < size:
+            lines.truncate(end)
+
+
+def point_latest(runs: Path, folder: Path) -> None:
+    """Make runs/latest point to the folder."""
+    temporary = runs / f".latest-{os.getpid()}"
+    with contextlib.suppress(OSError):  # a file system without links does without `latest`
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(folder.name)
+        os.replace(temporary, runs / "latest")
+
+
+def find_run(runs: Path, name: str) -> Path:
+    """A run by folder, by name under `runs`, or `latest`."""
+    for folder in (Path(name), runs / name):
+        if (folder / "manifest.json").is_file():
+            return folder.resolve()
+    have = sorted(path.parent.name for path in runs.glob("*/manifest.json") if path.parent.name != "latest")
+    raise UsageError(f"no run {name!r} in {runs}: " + (f"there are {', '.join(have)}" if have else "run synth first"))
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the disk says into a line for the person."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise UsageError(
+                f"the disk with {path} is full: free some space and run again; all that is finished is kept"
+            ) from None
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise UsageError(f"no permission to write {path}: choose another folder with --runs") from None
+        if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+            raise UsageError(f"{path}: {error.strerror}; choose another folder with --runs") from None
+        raise

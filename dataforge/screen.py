@@ -1,0 +1,167 @@
+"""What a person sees in the terminal: results on stdout, progress and messages on stderr, a bar only on a terminal."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from dataforge import plugins
+from dataforge.doctor import Finding
+from dataforge.estimate import Estimate
+from dataforge.filter import Sifted
+from dataforge.manifest import Spec
+from dataforge.report import Report
+from dataforge.runs import Run
+from dataforge.synth import Progress as SynthProgress
+
+out = Console()
+err = Console(stderr=True)
+
+
+def note(text: str) -> None:
+    err.print(f"[dim]note:[/] {escape(text)}", highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _bar(total: int | None, unit: str) -> Iterator[Callable[[int, str], None]]:
+    """A bar on stderr, only where that is a terminal; called with the count done and a status text."""
+    columns = (
+        TextColumn(f"[bold]{unit}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[status]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
+        task = bar.add_task(unit, total=total, status="")
+        yield lambda done, status: bar.update(task, completed=done, status=status)
+
+
+@contextlib.contextmanager
+def synth_progress(total: int | None) -> Iterator[Callable[[SynthProgress], None]]:
+    with _bar(total, "examples") as update:
+        yield lambda progress: update(progress.read + progress.skipped, _synth_status(progress))
+
+
+def _synth_status(progress: SynthProgress) -> str:
+    asking = progress.asking
+    parts = [f"[green]{progress.kept} kept[/]", f"[yellow]{progress.rejected} rejected[/]"]
+    parts += [f"[red]{count} {escape(reason)}[/]" for reason, count in progress.reasons.most_common(2)]
+    if asking is not None and asking.teacher.sees:
+        tokens = (asking.input_tokens + asking.output_tokens) / 1000
+        parts.append(f"{asking.in_flight} in flight, {tokens:.0f}k tokens, ${asking.cost_usd:.2f}")
+    return ", ".join(parts)
+
+
+@contextlib.contextmanager
+def filter_progress(run: Run) -> Iterator[Callable[[Sifted], None]]:
+    with run.traces_path.open("rb") as lines:
+        total = sum(1 for _ in lines)
+    with _bar(total, "traces") as update:
+        yield lambda sifted: update(sifted.kept + sifted.rejected, f"{sifted.kept} kept, {sifted.rejected} rejected")
+
+
+def show_run(run: Run, summary: Report, as_json: bool) -> None:
+    """The run's counts and where it lies."""
+    if as_json:
+        typed = summary.model_dump(mode="json") | {"folder": str(run.folder)}
+        out.print_json(json.dumps(typed))
+        return
+    counts = f"read {summary.read} = kept {summary.kept} + rejected {summary.rejected} + failed {summary.failed}"
+    out.print(counts, highlight=False)
+    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+    _rows(table, "kind", summary.kinds)
+    _rows(table, "rejected", summary.rejections)
+    _rows(table, "failed", summary.failures)
+    if summary.cost_usd or summary.input_tokens:
+        tokens = f"{summary.input_tokens:,} in, {summary.output_tokens:,} out"
+        table.add_row("tokens", tokens, f"${summary.cost_usd:.2f}")
+    if table.row_count:
+        out.print(table)
+    for name in ("traces.jsonl", "kept.jsonl", "report.html"):
+        if (run.folder / name).exists():
+            out.print(str(run.folder / name), highlight=False, soft_wrap=True)
+
+
+def _rows(table: Table, what: str, counts: Mapping[str, int]) -> None:
+    for name, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])):
+        table.add_row(what, escape(name), str(count))
+
+
+def show_estimate(estimate: Estimate, as_json: bool) -> None:
+    if as_json:
+        out.print_json(estimate.model_dump_json())
+        return
+    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+    table.add_row("run", estimate.run)
+    table.add_row("teacher", escape(estimate.teacher))
+    table.add_row("examples", f"{estimate.rows:,} ({estimate.unreadable:,} more can't be read)")
+    table.add_row("sampled", f"{estimate.sampled}: {_counts(estimate.kinds | estimate.sample_failures)}")
+    table.add_row("teacher calls", f"about {estimate.calls:,}")
+    table.add_row("tokens", f"about {estimate.input_tokens:,} in, {estimate.output_tokens:,} out")
+    table.add_row("cost", f"about ${estimate.cost_usd:.2f}" if estimate.cost_usd else "none, or no price set")
+    out.print(table)
+    note("a dry run: nothing was written, and no teacher was asked")
+
+
+def show_filter_plan(run: Run, checks: Sequence[Spec], as_json: bool) -> None:
+    with run.traces_path.open("rb") as lines:
+        traces = sum(1 for _ in lines)
+    names = [spec if isinstance(spec, str) else str(spec["name"]) for spec in checks]
+    plan = {"run": run.folder.name, "traces": traces, "checks": names}
+    if as_json:
+        out.print_json(json.dumps(plan))
+    else:
+        out.print(f"{run.folder.name}: {traces} traces through {', '.join(names)}", highlight=False)
+        note("a dry run: nothing was written")
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {escape(name)}" for name, count in counts.items()) or "nothing"
+
+
+def show_plugins(families: Sequence[plugins.Family], as_json: bool) -> None:
+    """Each plug-in with its first docstring line and its options."""
+    listed = {family: {name: _described(family, name) for name in plugins.names(family)} for family in families}
+    if as_json:
+        out.print_json(json.dumps(listed))
+        return
+    for family, found in listed.items():
+        out.print(f"\n[bold]{family}[/]")
+        for name, described in found.items():
+            out.print(f"  [cyan]{name}[/]  {escape(described['help'])}", highlight=False)
+            for option, text in described["options"].items():
+                out.print(f"      {option}: {escape(text)}", highlight=False, style="dim")
+
+
+def _described(family: plugins.Family, name: str) -> dict[str, Any]:
+    plugin = plugins.find(family, name)
+    help_text = (plugin.__doc__ or "").strip().split("\n\n")[0].replace("\n    ", " ")
+    return {"help": help_text, "options": {key: _option(plugin, key) for key in plugin.model_fields}}
+
+
+def _option(plugin: type[BaseModel], key: str) -> str:
+    field = plugin.model_fields[key]
+    kind = getattr(field.annotation, "__name__", None) if isinstance(field.annotation, type) else None
+    default = "required" if field.is_required() else f"default {field.default!r}"
+    described = f"{kind or str(field.annotation).replace('typing.', '')}, {default}"
+    return described + (f"; {field.description}" if field.description else "")
+
+
+def show_findings(findings: Sequence[Finding], as_json: bool) -> None:
+    if as_json:
+        out.print_json(json.dumps([finding.model_dump() for finding in findings]))
+        return
+    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.ok else "[red]missing[/]" if finding.needed else "[dim]-[/]"
+        table.add_row(mark, escape(finding.what), escape(finding.says), escape(finding.fix))
+    out.print(table)

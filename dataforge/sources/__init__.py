@@ -1,0 +1,1 @@
+"""Sources: where questions on pictures come from. One file is one source."""

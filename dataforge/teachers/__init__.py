@@ -1,0 +1,1 @@
+"""Teachers: who writes the thoughts. One file is one teacher."""

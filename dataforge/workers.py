@@ -1,0 +1,127 @@
+"""Worker processes: where pictures are opened, drawn and cut.
+
+Each worker is one process with its own queue. Jobs of one group go to the same worker, so a picture with several
+questions is decoded once. A job that outlives its time, or takes its process down with it, costs that example alone:
+the process is replaced, and the jobs that wait behind it go to the new one.
+"""
+
+import asyncio
+import multiprocessing
+import os
+from collections import OrderedDict, deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from dataforge.errors import ExampleError
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+
+GROUPS_REMEMBERED = 4096
+
+
+class Workers:
+    """A fixed number of processes, each set up once by `setup(*arguments)`."""
+
+    def __init__(self, count: int, timeout_s: float, setup: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        self._timeout_s = timeout_s
+        self._setup = setup
+        self._arguments = arguments
+        self._pools = [self._pool() for _ in range(count)]
+        self._turns = [asyncio.Lock() for _ in range(count)]
+        self._waiting = [0] * count
+        self._homes: OrderedDict[str, int] = OrderedDict()
+
+    def _pool(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("forkserver")
+        return ProcessPoolExecutor(1, context, _set_up, (self._setup, self._arguments))
+
+    async def run(self, group: str, job: Callable[..., T], *arguments: Any) -> T:
+        """Run a job in the group's worker; ExampleError("worker", "timed_out" | "died") when it fails there."""
+        home = self._home(group)
+        self._waiting[home] += 1
+        try:
+            async with self._turns[home]:
+                return await self._run_here(home, job, arguments)
+        finally:
+            self._waiting[home] -= 1
+
+    def _home(self, group: str) -> int:
+        """The worker that had this group last, else the one with the shortest queue."""
+        if group not in self._homes:
+            self._homes[group] = min(range(len(self._pools)), key=lambda index: self._waiting[index])
+            while len(self._homes) > GROUPS_REMEMBERED:
+                self._homes.popitem(last=False)
+        self._homes.move_to_end(group)
+        return self._homes[group]
+
+    async def _run_here(self, home: int, job: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+        future = asyncio.wrap_future(self._pools[home].submit(job, *arguments))
+        try:
+            return await asyncio.wait_for(future, self._timeout_s)
+        except TimeoutError:
+            self._replace(home)
+            raise ExampleError("worker", "timed_out", f"after {self._timeout_s:.0f} s") from None
+        except BrokenProcessPool:
+            self._replace(home)
+            raise ExampleError("worker", "died", "the process ended while it worked on this example") from None
+
+    def _replace(self, home: int) -> None:
+        old, self._pools[home] = self._pools[home], self._pool()
+        _kill(old)
+
+    def close(self) -> None:
+        """End all processes at once."""
+        for pool in self._pools:
+            _kill(pool)
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    for process in list((pool._processes or {}).values()):
+        process.kill()
+    pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _set_up(setup: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """Runs in a new worker: it leaves Ctrl-C to the main process, and goes when that is gone."""
+    import signal
+    import threading
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    setup(*arguments)
+
+
+def default_count() -> int:
+    """One worker a core that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+async def in_order(items: Iterator[Item], job: Callable[[Item], Awaitable[T]], window: int) -> AsyncGenerator[T, None]:
+    """Run a job for each item, at most `window` at once, and yield the results in the items' order.
+
+    Items are drawn in a thread, just ahead of the work, so memory is bounded by the window and not by the source. When
+    a job raises, or the consumer stops, the jobs still under way are cancelled.
+    """
+    pending: deque[asyncio.Task[T]] = deque()
+    end = object()
+    try:
+        while True:
+            while len(pending) < window and (item := await asyncio.to_thread(next, items, end)) is not end:
+                pending.append(asyncio.ensure_future(job(item)))  # type: ignore[arg-type]
+            if not pending:
+                return
+            yield await pending.popleft()
+    finally:
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)

@@ -1,0 +1,126 @@
+"""The teacher writes the thoughts of a trace whose operations have already run.
+
+It sees the real views in order and fills named slots, never a free page, so no observation can be invented and no call
+can be bent. By default it isn't told the answer: that its answer agrees with the key is then evidence for the trace.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dataforge.chat import question_text
+from dataforge.compose import Draft, Look
+from dataforge.manifest import Manifest
+from dataforge.plugins import Message, Picture, Request
+from dataforge.records import Step
+
+LONGEST_SLOT = 4000
+"""Characters: beyond it a teacher has lost the thread."""
+
+
+def slots(draft: Draft) -> dict[str, str]:
+    """The slots to fill, in order, each with what belongs there."""
+    wanted = {"overview": "first thoughts on the whole image"}
+    for number, look in enumerate(draft.looks, start=1):
+        wanted[f"look_{number}"] = f"why to make look {number}"
+        if number < len(draft.looks):
+            wanted[f"seen_{number}"] = f"what look {number} shows" + _verdict_on(look)
+    last = f"look {len(draft.looks)}" if draft.looks else "the whole image"
+    wanted["reading"] = f"what {last} shows, and how the answer follows"
+    wanted["answer"] = "the final answer alone"
+    return wanted
+
+
+def _verdict_on(look: Look) -> str:
+    if look.role != "mistake":
+        return ", and what is still missing"
+    if look.too_large:
+        return ", and that far too much is in view: what is needed is in there, but must be seen closer"
+    return ", and why that isn't what is needed"
+
+
+def request(draft: Draft, pictures: Sequence[Picture], manifest: Manifest) -> Request:
+    """The first request for a draft's thoughts. `pictures` are its views in order, or none for a blind teacher."""
+    wanted = slots(draft)
+    example = draft.example
+    note = ""
+    if manifest.write.reveal_answer and example.answers:
+        note = f"The right answer is: {example.answers[0]}. Let the reasoning arrive at it from what is seen."
+    text = manifest.prompt("write").fill(
+        question=question_text(example),
+        answer_note=note,
+        slots="\n".join(f"- `{name}`: {meaning}" for name, meaning in wanted.items()),
+    )
+    parts: list[str | Picture] = [text]
+    for number, picture in enumerate(pictures, start=1):
+        parts += [_caption(draft, number), picture]
+    schema = {
+        "type": "object",
+        "properties": {name: {"type": "string", "description": meaning} for name, meaning in wanted.items()},
+        "required": list(wanted),
+        "additionalProperties": False,
+    }
+    return Request("write", (Message("user", tuple(parts)),), schema, truth(draft))
+
+
+def _caption(draft: Draft, number: int) -> str:
+    opening = len(draft.views)
+    if number <= opening:
+        return "The whole image:" if opening == 1 else f"Whole image {number}:"
+    return f"Look {number - opening}:"
+
+
+def truth(draft: Draft) -> dict[str, Any]:
+    """What a teacher may read that writes from the annotation; it is never sent."""
+    example = draft.example
+    return {
+        "id": example.id,
+        "kind": draft.kind,
+        "question": example.question,
+        "answer": example.answers[0] if example.answers else "",
+        "choices": list(example.choices),
+        "evidence": [region.label for region in draft.regions],
+        "looks": [{"role": look.role, "target": look.target, "too_large": look.too_large} for look in draft.looks],
+    }
+
+
+def again(first: Request, reply: str, complaint: str, manifest: Manifest) -> Request:
+    """The same request with the teacher's reply and the complaint about it, quoted."""
+    text = manifest.prompt("rewrite").fill(reason=complaint)
+    messages = (*first.messages, Message("assistant", (reply,)), Message("user", (text,)))
+    return Request(first.purpose, messages, first.schema, first.truth)
+
+
+def complaint_about(filled: Mapping[str, Any] | None, draft: Draft) -> str:
+    """What is wrong with the reply as a form, or nothing."""
+    if filled is None:
+        return "The reply is not one JSON object."
+    for name in slots(draft):
+        value = filled.get(name)
+        if not isinstance(value, str) or not value.strip():
+            return f"The slot `{name}` is missing, empty, or not a string."
+        if len(value) > LONGEST_SLOT:
+            return f"The slot `{name}` is longer than {LONGEST_SLOT} characters."
+    return ""
+
+
+def steps(draft: Draft, filled: Mapping[str, str]) -> tuple[tuple[Step, ...], str]:
+    """The trace's steps and its answer, from the slots.
+
+    What was thought about a look opens the next step. The call of a deliberate mistake is not learned, its thought is
+    (Pixel Reasoner's paper masks designated wrong operations; its release masks every early turn).
+    """
+    texts = {name: " ".join(filled[name].split()) for name in slots(draft)}
+    before, made = texts["overview"], []
+    for number, look in enumerate(draft.looks, start=1):
+        made.append(
+            Step(
+                thought=f"{before} {texts[f'look_{number}']}",
+                call=look.call,
+                observation=look.observation,
+                role=look.role,
+                learn="thought" if look.role == "mistake" else "both",
+            )
+        )
+        before = texts.get(f"seen_{number}", "")
+    reading = texts["reading"] if draft.looks else f"{before} {texts['reading']}"
+    return (*made, Step(thought=reading.strip(), role="answer")), texts["answer"]
