@@ -2,37 +2,36 @@
 
 A request is looked up first; one that is new waits for a free place among the calls in flight, is asked, and its reply
 is stored before anyone sees it. Two equal requests at the same time are one call. An error that only the person can
-mend (a dead key, a full disk) ends the asking: whatever is asked after it fails at once, so a dead key costs the calls in
-flight and not ten thousand.
+mend (a dead key, a full disk) ends the asking: whatever is asked after it fails at once, so a dead key costs the calls
+in flight and not ten thousand.
 """
 
 import asyncio
-from dataclasses import dataclass
 
 from dataforge.errors import ExampleError, UsageError
 from dataforge.plugins import Reply, Request, Teacher
 from dataforge.replies import ReplyCache, request_key, summarise
+from dataforge.tolerant import parse_object as parse_object
 
-
-@dataclass
-class Counts:
-    """What has been asked so far, for a progress line. Tokens and cost are of the calls, not of the cache."""
-
-    calls: int = 0
-    cached: int = 0
-    failed: int = 0
-    in_flight: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_usd: float = 0.0
+SHOWN = 200
+"""Characters of a useless reply that its error shows."""
 
 
 class Asking:
-    """Asks one teacher, whose session is open, on one event loop."""
+    """Asks one teacher, whose session is open, on one event loop.
+
+    The counts can be read at any time; tokens and cost are those of the calls, what the cache gave is free.
+    """
 
     def __init__(self, teacher: Teacher, replies: ReplyCache | None = None) -> None:
         self.teacher = teacher
-        self.counts = Counts()
+        self.calls = 0
+        self.cached = 0
+        self.failed = 0
+        self.in_flight = 0
+        self.input_tokens = 0
+        self.output_tokens = 0
+        self.cost_usd = 0.0
         self._replies = replies
         self._gate = asyncio.Semaphore(teacher.in_flight)
         self._asked: dict[str, asyncio.Future[Reply]] = {}
@@ -41,7 +40,7 @@ class Asking:
     async def ask(self, request: Request) -> Reply:
         """The reply, from the cache or the teacher.
 
-        ExampleError("teacher", reason) when this request has no usable reply; UsageError when none will have.
+        ExampleError("teacher", reason) when this request has no usable reply; UsageError when none will have one.
         """
         self._stop_if_fatal()
         try:
@@ -53,15 +52,15 @@ class Asking:
             raise
 
     async def _shared(self, key: str, request: Request) -> Reply:
-        """The reply of the cache, of an equal request in flight, or of a call."""
-        while (asked := self._asked.get(key)) is not None:
-            await asyncio.wait([asked])
-            if not asked.cancelled():
-                self.counts.cached += asked.exception() is None
-                return asked.result()
-        if self._replies and (reply := self._replies.get(key)):
-            self.counts.cached += 1
-            return reply
+        """The reply of an equal request in flight, of the cache, or of a call."""
+        while (other := self._asked.get(key)) is not None:
+            await asyncio.wait([other])
+            if not other.cancelled():
+                self.cached += other.exception() is None
+                return other.result()
+        if self._replies and (stored := self._replies.get(key)):
+            self.cached += 1
+            return stored
         asked = self._asked[key] = asyncio.get_running_loop().create_future()
         try:
             reply = await self._call(request)
@@ -74,33 +73,32 @@ class Asking:
             asked.exception()  # seen: nobody else may be waiting for it
             raise
         finally:
-            asked.cancel()  # only where this request was cancelled: one of those that wait asks in its place
             del self._asked[key]
+            asked.cancel()  # takes effect only where this request was cancelled: one that waits asks in its place
 
     async def _call(self, request: Request) -> Reply:
         async with self._gate:
             self._stop_if_fatal()
-            self.counts.calls += 1
-            self.counts.in_flight += 1
+            self.calls += 1
+            self.in_flight += 1
             try:
                 reply = await self.teacher.ask(request)
             except UsageError as error:
-                # at once, before the gate lets the next one through
-                self._fatal = str(error)
-                self.counts.failed += 1
+                self._fatal = str(error)  # at once, before the gate lets the next one through
+                self.failed += 1
                 raise
             except ExampleError:
-                self.counts.failed += 1
+                self.failed += 1
                 raise
             finally:
-                self.counts.in_flight -= 1
-        self.counts.input_tokens += reply.input_tokens
-        self.counts.output_tokens += reply.output_tokens
-        self.counts.cost_usd += reply.cost_usd
+                self.in_flight -= 1
+        self.input_tokens += reply.input_tokens
+        self.output_tokens += reply.output_tokens
+        self.cost_usd += reply.cost_usd
         if reply.finish != "stop":
-            # paid for, so counted, but of no use and not worth keeping
-            self.counts.failed += 1
-            raise ExampleError("teacher", reply.finish, reply.text[:200])
+            # paid for, so counted; of no use, so not kept
+            self.failed += 1
+            raise ExampleError("teacher", reply.finish, reply.text[:SHOWN])
         return reply
 
     def _stop_if_fatal(self) -> None:

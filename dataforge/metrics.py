@@ -16,13 +16,13 @@ where the key is "2018", which is a fine number to report and a false thing to l
 
 import json
 import re
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
-AnswerType = Literal["text", "number", "choice", "exact", "vqa", "list"]
+from dataforge.quantities import CARRIER, COUNTS, NUMBER, number_fault, quantities, tidy, words
+from dataforge.records import AnswerType
 
 ANLS_THRESHOLD = 0.5  # the one of InfographicVQA and DocVQA: below it the value itself is 0
 VQA_THRESHOLD = 0.65  # two of ten annotators score 0.60 and three 0.90; two of three score 0.67
@@ -57,10 +57,10 @@ def score(
         return _text(given, answers)
     if answer_type == "vqa":
         return _vqa(given, answers)
-    if any(_tidy(given) == _tidy(key) for key in answers):
+    if any(tidy(given) == tidy(key) for key in answers):
         return Score(1.0, True, "")
     if answer_type == "number":
-        faults = [_number_fault(given, key, tolerance) for key in answers]
+        faults = [number_fault(given, key, tolerance) for key in answers]
     elif answer_type == "choice":
         faults = [_choice_fault(given, key, choices) for key in answers]
     elif answer_type == "list":
@@ -94,136 +94,10 @@ def _without_latex(content: str) -> str:
     return " ".join(content.split())
 
 
-def _tidy(text: str) -> str:
-    """Width forms, minus signs and spaces made one; case kept. The Turkish i's are, to `re`, an i that is no "i"."""
-    text = re.sub(r"(?<=\d)(?=[¼-¾⅐-⅞])", " ", text)  # 5½ would become 51/2
-    text = unicodedata.normalize("NFKC", text)
-    return " ".join(text.translate({0x2212: "-", 0x2044: "/", 0x2019: "'", 0x130: "I", 0x131: "i"}).split())
-
-
 def _plain(text: str) -> str:
     """Tidy, case-folded, without surrounding quotes and one final period; never emptied by that."""
-    tidy = _tidy(text).casefold()
-    return tidy.strip("\"'“”‘`").removesuffix(".").strip("\"'“”‘` ") or tidy
-
-
-# ---------------------------------------------------------------------------------------------- numbers and units
-
-
-def _words(text: str) -> list[str]:
-    return text.split()
-
-
-_COUNTS = _words("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen")
-_COUNTS += _words("sixteen seventeen eighteen nineteen twenty")
-_TENS = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-_SHORT_TENS = {"k": 3, "m": 6, "mn": 6, "mln": 6, "b": 9, "bn": 9, "tn": 12}
-_UNIT_NAMES = (  # first the canonical name; anything else is its own name
-    "$ usd us$ dollar|€ eur euro|£ gbp pound|¥ jpy yen|₹ inr rs rupee|rm myr ringgit|% percent pct|cent"
-    "|km kilometer kilometre|m meter metre|cm centimeter centimetre|mm millimeter millimetre|mi mile"
-    "|ft foot feet|inch inches|kg kilogram kilo|g gram|mg milligram|lb lbs|oz ounce|t ton tonne"
-    "|l liter litre|ml milliliter millilitre|s sec second|ms millisecond|min minute|h hr hour|day|week"
-    "|month|yr year|degree °|c celsius|f fahrenheit|square sq|person people|kb|mb|gb|tb|mph|kmh|w|kw|mw"
-)
-_UNITS = {name: _words(group)[0] for group in _UNIT_NAMES.split("|") for name in _words(group)}
-_UNIT_WORD = re.compile(r"[\s-]?([^\W\d_]+|[%°$€£¥₹])")
-_NO_UNIT = {*_words("per of the a an in total is are st nd rd th approx")}
-_NOT_ONE_NUMBER = {*_words("or and but not to than more less least most over under above below between vs up")}
-_NOT_ONE_NUMBER |= {*_words("half halves third thirds quarter quarters fifths tenths dozen dozens"), *_TENS}
-_CURRENCY = r"us\$|[$€£¥₹]|\b(?:usd|eur|gbp|jpy|inr|rs|rm|myr)(?=[\s\d.-])"
-_NUMBER = r"[1-9]\d{0,2}(?:,\d{3}){1,9}(?!\d)(?:\.\d{1,40})?|\d{1,40}(?:\.\d{1,40})?|(?<!\w)\.\d{1,40}"
-_FRACTION = r"(?:\d{1,9} )?(?:0|[1-9]\d{0,8})/[1-9]\d{0,8}(?!\d)"
-
-
-def _quantity_pattern(number: str) -> re.Pattern[str]:
-    return re.compile(
-        rf"(?P<minus>(?<![\w)%-])-)?(?:(?P<currency>{_CURRENCY})\.?\s?)?(?P<minus2>(?<![\w)%-])-)?"
-        rf"(?P<number>{number}|\b(?:{'|'.join(_COUNTS)})\b)"
-        rf"(?:[ -]?(?P<tens>{'|'.join([*_TENS, *_SHORT_TENS])})(?![^\W\d_]))?",
-        re.IGNORECASE,
-    )
-
-
-_IN_TEXT = _quantity_pattern(_NUMBER)  # in a text 03/06 may be a part of a date
-_ALONE = _quantity_pattern(f"{_FRACTION}|{_NUMBER}")
-_NO_NUMBER = re.compile(r"\d([/.-])\d+\1\d|\d:\d|\b0\d*/\d")  # a date, a time, a version, a month of a year
-_CARRIER = re.compile(
-    r"\A(?:(?:the )?(?:(?:final|correct|right|best) )?(?:answer|option|choice|result|value|total)\b(?: is)?[:=]? ?"
-    r"|(?:it is|it's|there are|there is) )+(?=\S)",
-    re.IGNORECASE,
-)
-_LEAD = re.compile(r"[\s(\[~≈:=]*(?:about|approximately|approx\.?|around|roughly)? ?", re.IGNORECASE)
-_Replacement = str | Callable[[re.Match[str]], str]
-_SPELLINGS: tuple[tuple[str, _Replacement], ...] = (  # in this order; a comma is decimal where it can't be else
-    (r"\bper cent\b", "%"),
-    (r"\b(km|cm|mm|m|ft|mi)\^?2\b", r"square \1"),
-    (r"(?<=\d)'(?=\d{3}(?!\d))", ""),  # 1'200
-    (r"(?<=\d),(?=(?:\d\d,)+\d{3}(?!\d))", ""),  # 1,00,000
-    (r"(?<=\d)(?<!\d{4}) (?=(?:\d{3} )*\d{3}(?![\d/]))", ""),  # 1 200
-    (r"(?<=\d)\.(?=(?:\d{3}\.)*\d{3}(?:,\d|\.\d{3})(?!\d*[.,]\d))|(?<=\.\d{3})\.(?=\d{3}(?!\d))", ""),  # 1.234,5
-    (r"(?<![\d.,])(0,\d+|\d+,\d\d?|\d{4,},\d+)(?![\d.,])", lambda found: found[0].replace(",", ".")),  # 12,5
-)
-
-
-class Quantity(NamedTuple):
-    """An exact value and its unit: normalised words, none when it names none."""
-
-    value: Fraction
-    unit: tuple[str, ...]
-
-    def fault(self, key: "Quantity", tolerance: float = 0.0) -> str:
-        """Why this isn't the key's quantity. Units are compared, never converted: 0.72 is not 72%."""
-        whole = self.value.denominator == key.value.denominator == 1
-        noise = 0.0 if whole else 1e-9  # of floats printed in full; whole numbers are compared exactly
-        if abs(self.value - key.value) > Fraction(tolerance + noise) * abs(key.value):
-            return "wrong_number"
-        return "wrong_unit" if self.unit and key.unit and self.unit != key.unit else ""
-
-
-def _read(found: re.Match[str]) -> tuple[Quantity, int]:
-    """The value with its currency, and where it ends; a lone lower-case m is metres unless money comes before."""
-    number, tens, currency = found["number"].lower().replace(",", ""), found["tens"] or "", found["currency"]
-    end = found.end()
-    if tens == "m" and not currency:
-        tens, end = "", found.end("number")
-    if number in _COUNTS:
-        value = Fraction(_COUNTS.index(number))
-    else:
-        value = sum((Fraction(part) for part in number.split()), Fraction(0))
-    value *= 10 ** (_TENS | _SHORT_TENS).get(tens.lower(), 0)
-    sign = -1 if found["minus"] or found["minus2"] else 1
-    return Quantity(sign * value, (_UNITS[currency.lower()],) if currency else ()), end
-
-
-def _unit(word: str) -> str:
-    singular = word[:-1] if len(word) > 2 and word.endswith("s") and not word.endswith("ss") else word
-    return _UNITS.get(word) or _UNITS.get(singular, singular)
-
-
-def _quantity(text: str) -> Quantity | str:
-    """The one quantity that the text states, or the reason why it doesn't state one."""
-    text = _CARRIER.sub("", _tidy(text)).strip("\"'*")
-    for pattern, replacement in _SPELLINGS:
-        text = re.sub(pattern, replacement, text)
-    if _NO_NUMBER.search(text):
-        return "not_a_number"
-    found = list(_ALONE.finditer(text))
-    if len(found) != 1:
-        return "several_answers" if found else "not_a_number"
-    (value, currency), end = _read(found[0])
-    lead, tail = text[: found[0].start()], text[end:].lower()
-    words = _UNIT_WORD.findall(tail)
-    if not _LEAD.fullmatch(lead) or len(words) > 4 or re.search(r"[\d+<>±?]", tail) or _NOT_ONE_NUMBER & {*words}:
-        return "not_a_number"
-    named = currency + tuple(_unit(word) for word in words if word not in _NO_UNIT)
-    return Quantity(value, tuple(dict.fromkeys(named)))  # "$5 dollars" names one unit
-
-
-def _number_fault(given: str, key: str, tolerance: float) -> str:
-    ours, theirs = _quantity(given), _quantity(key)
-    if isinstance(ours, str):
-        return ours
-    return "wrong_number" if isinstance(theirs, str) else ours.fault(theirs, tolerance)
+    plain = tidy(text).casefold()
+    return plain.strip("\"'“”‘`").removesuffix(".").strip("\"'“”‘` ") or plain
 
 
 # ----------------------------------------------------------------------------------------------------------- text
@@ -234,13 +108,11 @@ _OPPOSITES = (  # of each group at most one is true; only those that spelling do
     "|inside outside|import export|imports exports|internal external|include exclude|enabled disabled|enable disable"
     "|jan feb mar apr may jun jul aug sep oct nov dec|mon tue wed thu fri sat sun"
 )
-_GROUPS = {word: group for group in _OPPOSITES.split("|") for word in _words(group)}
-_DATE_WORD = re.compile(
-    r"\b(jan|feb|mar|apr|jun|jul|aug|sep|oct|nov|dec|mon|tue|wed|thu|fri|sat|sun)"
-    r"(?:t|e|y|s|rs|ch|il|ust|uary|ruary|tember|ober|ember|day|sday|nesday|rsday|urday)\b"
-)
-_NEGATIONS = {*_words("not never without cannot non")}
-_NEGATING_PREFIXES = _words("un in im il ir dis non fe wo")  # fe-male, wo-man
+_GROUPS = {word: group for group in _OPPOSITES.split("|") for word in words(group)}
+_DATES = words("january february march april june july august september october november december")
+_DATES += words("monday tuesday wednesday thursday friday saturday sunday sept tues thur thurs")
+_NEGATIONS = {*words("not never without cannot non")}
+_NEGATING_PREFIXES = words("un in im il ir dis non fe wo")  # fe-male, wo-man
 
 
 def _text(given: str, answers: Sequence[str]) -> Score:
@@ -252,7 +124,7 @@ def _text(given: str, answers: Sequence[str]) -> Score:
     for answer in answers:
         key = " ".join(answer.lower().split())
         anls = Levenshtein.normalized_similarity(ours, key, score_cutoff=ANLS_THRESHOLD)
-        fault = _text_fault(_tidy(ours), _tidy(key)) or ("" if anls >= ANLS_THRESHOLD else "wrong_text")
+        fault = _text_fault(tidy(ours), tidy(key)) or ("" if anls >= ANLS_THRESHOLD else "wrong_text")
         if anls > best:
             best, reason = anls, fault
         ok = ok or not fault
@@ -263,8 +135,8 @@ def _text_fault(given: str, key: str) -> str:
     """What proves `given` wrong, however few letters it is away from the key; "" when nothing does."""
     if given == key:
         return ""
-    ours, theirs = _quantities(given), _quantities(key)
-    if theirs and (ours or key in _COUNTS or re.search(r"\d", key)):
+    ours, theirs = quantities(given), quantities(key)
+    if theirs and (ours or key in COUNTS or re.search(r"\d", key)):
         if len(ours) != len(theirs):
             return "wrong_number"
         if faults := [fault for one, other in zip(ours, theirs, strict=True) if (fault := one.fault(other))]:
@@ -277,17 +149,6 @@ def _text_fault(given: str, key: str) -> str:
         if re.search(r"\w", rest) and re.search(r"\band\b|[,/&]", rest):
             return "several_answers"
     return "wrong_text" if _words_differ(given, key) else ""
-
-
-def _quantities(text: str) -> list[Quantity]:
-    """Every number of a text in its order, with its currency or the known unit that follows it directly."""
-    quantities = []
-    for found in _IN_TEXT.finditer(text):
-        (value, currency), end = _read(found)
-        word = _UNIT_WORD.match(text, end)
-        unit = (_unit(word[1]),) if word and _unit(word[1]) in _UNITS else ()
-        quantities.append(Quantity(value, currency or unit))
-    return quantities
 
 
 def _words_differ(given: str, key: str) -> bool:
@@ -306,15 +167,16 @@ def _words_differ(given: str, key: str) -> bool:
         for a, b in ((ours, theirs), (theirs, ours))
     ):
         return True
-    groups, others = ({_GROUPS[word] for word in words if word in _GROUPS} for words in (ours, theirs))
+    groups, others = ({_GROUPS[word] for word in side if word in _GROUPS} for side in (ours, theirs))
     return bool(groups & others)
 
 
 def _content_words(text: str) -> list[str]:
     """The words without articles; months and days short, "p.m." as one word, "no" as "not" but before a number."""
-    text = re.sub(r"\b([ap])\. ?m\b", r"\1m", _DATE_WORD.sub(r"\1", text))
+    text = re.sub(r"\b([ap])\. ?m\b", r"\1m", text)
     text = re.sub(r"\bno\b(?!\W*\d)|n't\b", " not", text)
-    return [word for word in re.findall(r"[^\W\d_]+", text) if word not in ("a", "an", "the")]
+    found = re.findall(r"[^\W\d_]+", text)
+    return [word[:3] if word in _DATES else word for word in found if word not in ("a", "an", "the")]
 
 
 # ------------------------------------------------------------------------------------------- choices, votes, lists
@@ -338,7 +200,7 @@ def _named(text: str, choices: Sequence[str]) -> set[str] | str:
 
     A lone letter is a label, even where it is also some option's text.
     """
-    text = _CARRIER.sub("", _tidy(text).replace("**", "").strip("\"'$` "))
+    text = CARRIER.sub("", tidy(text).replace("**", "").strip("\"'$` "))
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(choices) or 26]
     label = _LABEL.match(text)
     letter, rest = (label[1].upper(), label[2] or "") if label else ("", "")
@@ -358,8 +220,8 @@ def _named(text: str, choices: Sequence[str]) -> set[str] | str:
 
 def _option(text: str) -> str:
     """An option's text without articles, outer punctuation and case."""
-    bare = _tidy(text).casefold().strip("\"'*`.,:;!()[] ")
-    return re.sub(r"^(?:a|an|the) (?=\w)", "", bare) or _tidy(text)
+    bare = tidy(text).casefold().strip("\"'*`.,:;!()[] ")
+    return re.sub(r"^(?:a|an|the) (?=\w)", "", bare) or tidy(text)
 
 
 def _vqa(given: str, answers: Sequence[str]) -> Score:
@@ -377,9 +239,9 @@ def _vqa(given: str, answers: Sequence[str]) -> Score:
 def _vqa_plain(text: str) -> str:
     """The VQA challenge's normal form: no articles, no punctuation but inside numbers, count words as digits."""
     plain = re.sub(r"(?<=\d),(?=\d{3})|\.(?!\d)|['’]", "", text.lower())
-    words = re.sub(r"[;/\[\]\"{}()=+\\_\-<>@`,?!*]", " ", plain).split()
-    digits = {"none": "0"} | {word: str(count) for count, word in enumerate(_COUNTS[:11])}
-    return " ".join(digits.get(word, word) for word in words if word not in ("a", "an", "the")) or text.strip()
+    found = re.sub(r"[;/\[\]\"{}()=+\\_\-<>@`,?!*]", " ", plain).split()
+    digits = {"none": "0"} | {word: str(count) for count, word in enumerate(COUNTS[:11])}
+    return " ".join(digits.get(word, word) for word in found if word not in ("a", "an", "the")) or text.strip()
 
 
 def _list_fault(given: str, key: str) -> str:
@@ -401,7 +263,7 @@ def _list_fault(given: str, key: str) -> str:
 
 def _items(text: str) -> list[str]:
     """The items of a JSON list, a printed Python list or a bare enumeration, in their normal form."""
-    text = "\n".join(_tidy(line) for line in text.strip().splitlines())
+    text = "\n".join(tidy(line) for line in text.strip().splitlines())
     if not text.startswith("["):
         cuts = re.split(r",(?!\d{3}(?!\d))|[;\n]|\s&\s|\band\b", text, flags=re.IGNORECASE)
         return [_item(piece) for piece in cuts if piece.strip(" .\"'")]
@@ -414,4 +276,4 @@ def _items(text: str) -> list[str]:
 
 def _item(text: str) -> str:
     plain = _plain(text)
-    return str(Fraction(plain.replace(",", ""))) if re.fullmatch(_NUMBER, plain) else plain
+    return str(Fraction(plain.replace(",", ""))) if re.fullmatch(NUMBER, plain) else plain

@@ -3,8 +3,8 @@
 A reply costs money and differs from call to call, so it is committed before anyone acts on it, and from then on it
 *is* the answer to its request: a killed run asks nothing twice, and the same manifest gives the same bytes. The key is
 a digest of what shapes a reply (the teacher's options, the messages with pictures named by hash, the schema). Neither
-pictures nor keys nor the annotation's truth are stored. Several processes may share the file: it is in WAL mode, and the
-first reply stored for a key stays.
+pictures nor keys nor the annotation's truth are stored. Several processes may share the file: it is in WAL mode, and
+the first reply stored for a key stays.
 """
 
 import hashlib

@@ -56,8 +56,9 @@ def _synth_status(progress: SynthProgress) -> str:
     parts = [f"[green]{progress.kept} kept[/]", f"[yellow]{progress.rejected} rejected[/]"]
     parts += [f"[red]{count} {escape(reason)}[/]" for reason, count in progress.reasons.most_common(2)]
     if asking is not None and asking.teacher.sees:
-        tokens = (asking.input_tokens + asking.output_tokens) / 1000
-        parts.append(f"{asking.in_flight} in flight, {tokens:.0f}k tokens, ${asking.cost_usd:.2f}")
+        counts = asking.counts
+        tokens = (counts.input_tokens + counts.output_tokens) / 1000
+        parts.append(f"{counts.in_flight} in flight, {tokens:.0f}k tokens, ${counts.cost_usd:.2f}")
     return ", ".join(parts)
 
 

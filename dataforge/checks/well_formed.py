@@ -1,17 +1,15 @@
-"""Well formed: the trace is whole, and its text can be trained on."""
+"""Well formed: the trace is whole, and a student that is taught its text can be read."""
 
-import re
 from typing import ClassVar
 
+from dataforge import chat
+from dataforge.errors import ExampleError
 from dataforge.plugins import Check, Kit
 from dataforge.records import Trace, Verdict
 
-MARKUP = re.compile(r"</?tool_call>|</?tool_response>|<\|[a-z_]+\|>|<(image|video)>|\\boxed\s*\{|```")
-"""Marks of chat templates and answers: inside a thought they would break the student's own parsing."""
-
 
 class WellFormed(Check):
-    """One answer at the end, every call with its observation, views numbered without gaps, no chat markup."""
+    """One answer at the end, every call with its observation, views numbered without gaps, text that reads back."""
 
     reasons: ClassVar[tuple[str, ...]] = (
         "no_steps",
@@ -21,8 +19,10 @@ class WellFormed(Check):
         "failed_call",
         "views_not_numbered",
         "empty_thought",
-        "markup",
         "kind_mismatch",
+        "marker",
+        "unreadable",
+        "too_many_choices",
     )
 
     def judge(self, trace: Trace, kit: Kit) -> Verdict:
@@ -38,9 +38,7 @@ class WellFormed(Check):
         for number, step in enumerate(trace.steps, start=1):
             if not step.thought.strip():
                 return self.failed("empty_thought", f"step {number}")
-            if found := MARKUP.search(step.thought):
-                return self.failed("markup", f"step {number} holds {found.group()!r}")
-            if (step.call is None) != (step.observation is None):
+            if (step.call is None) != (step.observation is None) or (step.call is None) != (step.role == "answer"):
                 return self.failed("call_without_observation", f"step {number}")
             if step.observation and step.observation.error:
                 return self.failed("failed_call", f"step {number}: {step.observation.error}")
@@ -52,4 +50,12 @@ class WellFormed(Check):
         looks = len(trace.looks)
         if mistakes != wanted or (looks == 0) != (trace.kind == "direct"):
             return self.failed("kind_mismatch", f"{trace.kind} with {looks} looks, {mistakes} of them mistakes")
+        return self._reads_back(trace)
+
+    def _reads_back(self, trace: Trace) -> Verdict:
+        """Chat markup in the question, a thought or the answer breaks the student's own turns."""
+        try:
+            chat.turns(trace, (), trace.provenance.student, system=None)
+        except ExampleError as error:
+            return self.failed(error.reason, error.detail)
         return self.passed()

@@ -2,8 +2,8 @@
 
 Photographs of documents are scarce, licensed and annotated by hand; these posters are none of that. Their path:
 `words` invents a country with its numbers, `content` and `notes` make panels of them, `theme` designs, `supply` decides
-what comes next, `layout` puts it in bands and columns, `charts` and `panels` draw it with a `pen` that reports which
-pixels it inks; `questions` says what can be asked, and here a handful is picked. Most of the print that decides an
+what comes next, `layout` puts it in bands and columns, `charts`, `pies` and `panels` draw it with a `pen` that reports
+which pixels it inks; `questions` says what can be asked, and here a handful is picked. Most print that decides an
 answer is too small to read when the poster is scaled to a megapixel: one has to look closer; the evidence says where.
 """
 
@@ -21,7 +21,7 @@ from dataforge.posters.words import Story
 
 __all__ = ["Block", "Poster", "Question", "draw"]
 
-MEDIAN_AREA = 6_400_000  # pixels asked for; bands overshoot, so the drawn median comes out near seven megapixels
+MEDIAN_AREA = 6_800_000  # pixels asked for; bands overshoot, so the drawn median comes out near seven megapixels
 READABLE_PX = 9.0  # type this high can be read
 VIEW_AREA = 1_000_000  # pixels of the whole poster as a model first sees it
 

@@ -1,11 +1,10 @@
-"""Charts: bars lying, standing or in groups, lines, pies. Each prints its values small and names each place it draws.
+"""Charts: bars lying, standing or in groups, and lines. Each prints its values small and names each place it draws.
 
 A drawer puts a panel's body on a sheet, from y = 0 down, `width` pixels wide, `extra` pixels taller than it needs, so
 that all columns end on one line. It returns the height it used.
 """
 
 from itertools import pairwise
-from math import cos, pi, sin
 
 from PIL import Image, ImageDraw
 
@@ -154,7 +153,7 @@ def draw_line_chart(sheet: Sheet, panel: Panel, look: Look, width: int, extra: i
     for step in range(5 if look.grid else 1):
         y = top + plot + 10 - (plot + 10) * step / 4
         sheet.rect(Box(0, y, width, y + 1), look.line)
-    sheet.picture(0, round(top), _strokes(points, colours, width, round(plot), round(top), look))
+    sheet.picture(0, round(top), lambda: _strokes(points, colours, width, round(plot), round(top), look))
     inks = _points(sheet, panel, look, points, colours, top)
     for i in range(steps):
         floor = top + plot + 10 + style.line
@@ -224,64 +223,3 @@ def _points(
                     sheet.mark(f"c{i},{j}", taken[j], f"a value in {panel.name}", "value", style.size)
                     break
     return inks
-
-
-def draw_pie_chart(sheet: Sheet, panel: Panel, look: Look, width: int, extra: int) -> int:
-    """A disc or ring in slices, its legend beside or under it, shares on the slices or in the legend."""
-    style, gap = look.small, 28
-    names = panel.labels
-    if panel.legend_values:
-        names = tuple(f"{name}: {cells[0]}" for name, cells in zip(names, panel.cells, strict=True))
-    aside = max(measure(name, style) for name in names) + style.size + 8
-    beside = width - aside - gap >= 170
-    size = min(width - aside - gap if beside else width - 20, 300)
-    pitch = style.line + 6
-    listed = pitch * len(names)
-    height = max(size, listed) if beside else size + 14 + listed
-    grown = min(extra, width - aside - gap - size if beside else width - size, 140)
-    size = size + grown if size >= listed or not beside else size
-    height += extra
-    if beside:
-        left, top = (width - aside - gap - size) // 2, (height - size) // 2
-        x, y = left + size + gap, (height - listed) // 2
-    else:
-        left, top = (width - size) // 2, (height - size - 14 - listed) // 2
-        x, y = (width - aside) // 2, top + size + 14
-    sheet.picture(left, top, _slices(panel, look, size))
-    _shares(sheet, panel, look, (left, top, size))
-    sheet.mark("disc", Box(left, top, left + size, top + size), f"the disc of {panel.name}", "pie", style.size)
-    for i, name in enumerate(names):
-        middle, half = y + (i + 0.5) * pitch, style.size / 2
-        swatch = Box(x, middle - half, x + 2 * half, middle + half)
-        drawn = sheet.rect(swatch, look.series[i][1], min(look.radius, 9))
-        entry = drawn.union(sheet.text(x + style.size + 8, middle + style.drop, name, style, look.ink))
-        sheet.mark(f"s{i}", entry, f"an entry of the legend of {panel.name}", "legend_entry", style.size)
-    return height
-
-
-def _shares(sheet: Sheet, panel: Panel, look: Look, disc: tuple[int, int, int]) -> None:
-    """The percents on the slices, where the legend doesn't have them."""
-    if panel.legend_values:
-        return
-    left, top, size = disc
-    angle, style = 0.0, look.small
-    reach = size * (0.39 if panel.kind == "donut_chart" else 0.36)
-    for i, (share,) in enumerate(panel.values):
-        middle = (angle + share / 2) * pi / 50 - pi / 2
-        angle += share
-        ink = look.on(look.series[i][1]).ink
-        x, y = left + size / 2 + reach * cos(middle), top + size / 2 + reach * sin(middle)
-        sheet.text(x, y + style.drop, panel.cells[i][0], style, ink, "middle")
-
-
-def _slices(panel: Panel, look: Look, size: int) -> Image.Image:
-    big = Image.new("RGB", (size * 2, size * 2), look.card)
-    draw = ImageDraw.Draw(big)
-    start = -90.0
-    for (share,), (_, colour) in zip(panel.values, look.series, strict=False):
-        draw.pieslice((0, 0, size * 2 - 1, size * 2 - 1), start, start + share * 3.6, colour, look.card, 4)
-        start += share * 3.6
-    if panel.kind == "donut_chart":
-        hole = size * 0.56
-        draw.ellipse((hole, hole, size * 2 - hole, size * 2 - hole), look.card)
-    return big.reduce(2)

@@ -67,10 +67,11 @@ def line_chart(story: Story) -> Panel | None:
     """Some places over successive years; here the years are the rows."""
     slots = story.slots(story.rng.randint(4, 6))
     when = f"{slots[0][1]} to {slots[-1][1]}" if slots else ""
-    title = story.title(*_titles(story, slots[0][0], when)) if slots else None
+    places = story.some_places(story.rng.randint(1, 4))
+    about = f"{places[0]}: " if len(places) == 1 else ""
+    title = story.title(*(about + wording for wording in _titles(story, slots[0][0], when))) if slots else None
     if title is None:
         return None
-    places = story.some_places(story.rng.randint(1, 4))
     across = _grid(story, "line_chart", title, places, slots)
     return Panel(
         "line_chart",
@@ -103,7 +104,7 @@ def pie_chart(story: Story) -> Panel | None:
         shares = [b - a for a, b in zip([0, *cuts], [*cuts, 100], strict=True)]
     measure = Measure(split.lower(), "%", 0, 100, 0)
     return Panel(
-        rng.choice(("pie_chart", "donut_chart")),
+        rng.choice(("pie_chart", "donut_chart", "stacked_chart")),
         title,
         tuple(capital(part) for part in parts),
         ("share",),

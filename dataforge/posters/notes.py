@@ -137,7 +137,7 @@ def annotate(story: Story, panel: Panel, first: int, at_foot: bool) -> Panel:
     others = [_collected, _sample, _threshold]
     if numeric and len(panel.columns) <= 1:
         others += [_without, _without]
-    if numeric and panel.kind != "pie_chart":
+    if numeric:
         others.append(_estimate)
     makers += rng.sample(others, rng.choice((0, 1, 1, 2)))
     makers = list(dict.fromkeys(makers))

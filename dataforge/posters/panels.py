@@ -6,7 +6,7 @@ Drawers keep the contract of charts.py: body on a sheet from y = 0, `extra` pixe
 from collections.abc import Callable
 
 from dataforge.geometry import Box
-from dataforge.posters import charts
+from dataforge.posters import charts, pies
 from dataforge.posters.icons import icon
 from dataforge.posters.parts import Panel
 from dataforge.posters.pen import Sheet, Type, bounds, fit, measure, wrap
@@ -82,6 +82,7 @@ def draw_icons(sheet: Sheet, panel: Panel, look: Look, width: int, extra: int) -
     step = int(min((width - left) / most, (26 + style.size) * 1.2))
     size = round(step * 0.82)
     mask = icon(panel.icon, size)
+    step = mask.width + max(3, size // 5)
     pitch = size + 10 + extra / rows
     for i, name in enumerate(panel.labels):
         middle = pitch * (i + 0.5)
@@ -199,8 +200,9 @@ DRAWERS: dict[str, Drawer] = {
     "grouped_chart": charts.draw_column_chart,
     "bar_chart": charts.draw_bar_chart,
     "line_chart": charts.draw_line_chart,
-    "pie_chart": charts.draw_pie_chart,
-    "donut_chart": charts.draw_pie_chart,
+    "pie_chart": pies.draw_pie_chart,
+    "donut_chart": pies.draw_pie_chart,
+    "stacked_chart": pies.draw_stacked_chart,
     "table": draw_table,
     "icons": draw_icons,
     "ranking": draw_ranking,
@@ -235,6 +237,8 @@ def needed_width(panel: Panel, look: Look) -> float:
     if panel.kind in ("column_chart", "grouped_chart"):
         words = max(measure(word, style) for row in panel.rows for word in row.split()) + 12
         return len(names) * max(words, len(panel.columns) * (max(cells) + 4) / 0.8)
+    if panel.kind == "stacked_chart":
+        return 260 if panel.legend_values else max(cells) * 100 / min(row[0] for row in panel.values) + 60
     if panel.kind == "line_chart":
         return len(names) * (max(cells) + 12)
     if panel.kind == "icons":

@@ -73,10 +73,16 @@ class Measure:
         return f"{number} {self.unit}"
 
     def spellings(self, value: float) -> tuple[str, ...]:
-        """Accepted answers for a value: as printed, without the space, the bare number with and without commas."""
+        """Accepted answers for a value: as printed, the unit set apart or spelled out, the bare number."""
         shown, number = self.show(value), f"{value:,.{self.decimals}f}"
-        spaced = f"{number} {self.unit}" if self.unit not in ("", "$") else shown
-        return tuple(dict.fromkeys((shown, spaced, shown.replace(" ", ""), number, number.replace(",", ""))))
+        others = [shown.replace(" ", ""), number, number.replace(",", "")]
+        if self.unit not in ("", "$"):
+            others.insert(0, f"{number} {self.unit}")
+        if self.unit == "%":
+            others.append(f"{number} percent")
+        if self.unit == "k":
+            others += [f"{number} thousand", f"{value * 1000:,.0f}", f"{value * 1000:.0f}"]
+        return tuple(dict.fromkeys((shown, *others)))
 
 
 @dataclass(frozen=True)
@@ -154,6 +160,7 @@ NOUNS = {
     "line_chart": "line chart",
     "pie_chart": "pie chart",
     "donut_chart": "donut chart",
+    "stacked_chart": "stacked bar",
     "table": "table",
     "icons": "icon chart",
     "ranking": "ranking",

@@ -200,9 +200,9 @@ class Sheet:
         """A filled circle."""
         return self.stamp(cx - radius, cy - radius, round_mask(round(2 * radius), round(2 * radius)), colour)
 
-    def picture(self, x: int, y: int, picture: Image.Image) -> None:
-        """A small ready picture, such as a pie drawn larger and reduced."""
-        self._strokes.append((0, 0, lambda image, draw, dx, dy: image.paste(picture, (x + dx, y + dy))))
+    def picture(self, x: int, y: int, make: Callable[[], Image.Image]) -> None:
+        """A small picture of its own, such as a pie drawn larger and reduced; made only when the sheet is painted."""
+        self._strokes.append((0, 0, lambda image, draw, dx, dy: image.paste(make(), (x + dx, y + dy))))
 
     def mark(self, key: str, box: Box, label: str, kind: str, text_px: float | None) -> None:
         """Name a place: the ink in `box`, with a little air around it."""

@@ -13,7 +13,7 @@ from dataforge.posters.parts import Ask, Measure, Panel
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
 BARS = ("column_chart", "bar_chart")
-PIES = ("pie_chart", "donut_chart")
+PIES = ("pie_chart", "donut_chart", "stacked_chart")
 
 
 def ask(panel: Panel, drawn: set[str], colours: tuple[str, ...], rng: Random) -> Iterator[Ask]:
@@ -42,8 +42,8 @@ def ask(panel: Panel, drawn: set[str], colours: tuple[str, ...], rng: Random) ->
 
 
 def _others(panel: Panel, row: int, column: int = 0) -> tuple[str, ...]:
-    own = panel.cells[row][column]
-    return tuple(c for line in panel.cells for c in line if c != own)
+    """The other entries of the same column: same unit, near values."""
+    return tuple(line[column] for line in panel.cells if line[column] != panel.cells[row][column])
 
 
 def _lookup(form: str, panel: Panel, row: int, column: int, what: str, keys: tuple[str, ...]) -> Ask:
@@ -153,11 +153,13 @@ def _lines(panel: Panel, drawn: set[str], colours: tuple[str, ...], rng: Random)
     if many:
         j = rng.randrange(len(panel.columns))
         names = tuple(name for name in panel.columns if name != panel.columns[j])
-        yield Ask("legend", (
-            f"Which series does the {DASH_NAMES[j]} line stand for in {q}?",
+        wordings = [
             f"What does the {colours[j]} line in {q} show?",
             f"In the line chart {q}, whose line is drawn in {colours[j]}?",
-        ), (panel.columns[j],), "text", (f"s{j}",), names)  # fmt: skip
+        ]
+        if len(panel.columns) < 4 or j in (0, 2):  # beside a long-dashed line, "dashed" could mean either
+            wordings.append(f"Which series does the {DASH_NAMES[j]} line stand for in {q}?")
+        yield Ask("legend", tuple(wordings), (panel.columns[j],), "text", (f"s{j}",), names)
 
 
 def _pie(panel: Panel, colours: tuple[str, ...], rng: Random) -> Iterator[Ask]:
@@ -274,7 +276,7 @@ def _tiles(panel: Panel, rng: Random) -> Iterator[Ask]:
         f"Which figure is printed above \"{panel.rows[i]}\"?",
         f"What is the headline figure for {what.lower()} in {place} for {year}?",
         f'What number goes with "{what}" for {place}, {year}?',
-    ), panel.measures[i].spellings(panel.values[i][0]), "number", (f"r{i}",), _others(panel, i))  # fmt: skip
+    ), panel.measures[i].spellings(panel.values[i][0]), "number", (f"r{i}",))  # fmt: skip
 
 
 Reading = tuple[str, str, int, float, Measure, int, str]  # measure, place, year, value, measure, panel, key

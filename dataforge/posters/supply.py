@@ -22,7 +22,7 @@ _WRITERS: tuple[Callable[[Story], Panel | None], ...] = (
     content.years_table, content.directory, content.icon_chart, content.ranking, content.timeline, paragraph,
 )  # fmt: skip
 _WEIGHTS = (5, 3, 3, 4, 4, 2, 2, 3, 3, 2, 2)
-_STRETCH = {"text": 0.25, "pie_chart": 0.8, "donut_chart": 0.8, "timeline": 0.7}
+_STRETCH = {"text": 0.25, "pie_chart": 0.8, "donut_chart": 0.8, "stacked_chart": 0.4, "timeline": 0.7}
 _SIMPLE = ("text", "ranking", "timeline", "icons")  # nothing here is asked by its colour
 
 

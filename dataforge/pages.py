@@ -1,0 +1,170 @@
+"""The report's page: one file that needs nothing else, with its pictures inside.
+
+`report.html` beside this module holds the style and the frame; what goes into it is built as elements, so a question
+that holds markup stays a question.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from string import Template
+from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element
+
+from dataforge.elements import el, to_html
+from dataforge.exhibits import Pictures, exhibit
+from dataforge.media import MediaStore
+from dataforge.records import Failure, Trace
+
+if TYPE_CHECKING:
+    from dataforge.report import Report
+
+ROWS = 12
+"""Bars in one chart; the rest is summed up in one row."""
+JUDGED_BY = {
+    "synth": "Verdicts are those that synth left; filter has not run.",
+    "filter": "Verdicts are filter's, on what is stored.",
+    "stale": "Filter's verdicts are older than the traces, so synth's are shown: run filter again.",
+}
+
+
+def page(report: "Report", samples: Sequence[Trace], failures: Sequence[Failure], store: MediaStore) -> str:
+    """The whole page as HTML, with pictures cut from the store."""
+    template = Template(files("dataforge").joinpath("report.html").read_text(encoding="utf-8"))
+    pictures = Pictures(store)
+    exhibits = [exhibit(number, trace, pictures) for number, trace in enumerate(samples, start=1)]
+    body = el("main", _head(report), _funnel(report), _charts(report), _numbers(report))
+    if exhibits:
+        body.append(el("section", el("h2", "Sample traces"), _index(samples), _key(), *exhibits))
+    if failures:
+        body.append(_failures(report, failures))
+    title = to_html(el("title", f"{report.name} {report.digest[:6]}: run report"))
+    return template.substitute(title=title, body=to_html(body))
+
+
+def _head(report: "Report") -> Element:
+    head = el(
+        "header",
+        el("h1", report.name),
+        el("p", "run ", el("code", report.digest), " · teacher ", el("b", ", ".join(report.teachers) or "none yet")),
+    )
+    traces = report.kept + report.rejected
+    if report.scripted:
+        part = "" if report.scripted == traces else f" ({report.scripted:,} of {traces:,} traces)"
+        head.append(el("p", f"Scripted teacher: thoughts written by rule from the annotation{part}", class_="warn"))
+    elif report.answer_revealed:
+        head.append(el("p", f"The teacher was told the answer in {report.answer_revealed:,} traces", class_="warn"))
+    head.append(el("p", JUDGED_BY[report.judged_by], class_="warn" if report.judged_by == "stale" else "dim"))
+    return head
+
+
+def _funnel(report: "Report") -> Element:
+    """read = kept + rejected + failed, as numbers and as one bar."""
+    parts = {"kept": report.kept, "rejected": report.rejected, "failed": report.failed}
+    sums = [_sum("read", report.read, "")]
+    for sign, (name, count) in zip("=++", parts.items(), strict=True):
+        term = _sum(name, count, _percent(count, report.read))
+        sums.append(el("div", el("span", sign, class_="sign"), term, class_="term"))
+    bar = el("div", *(_fill(name, count, report.read) for name, count in parts.items()), class_="bar tall")
+    return el("section", el("div", *sums, class_="sums"), bar if report.read else None, class_="card funnel")
+
+
+def _sum(name: str, count: int, share: str) -> Element:
+    return el("div", el("b", f"{count:,}"), el("span", f"{name} {share}".strip()), class_=f"sum {name}")
+
+
+def _fill(name: str, count: int, whole: int) -> Element:
+    return el("i", class_=f"fill {name}", style=f"width:{100 * count / max(whole, 1):.2f}%")
+
+
+def _percent(count: int, whole: int) -> str:
+    return f"{100 * count / whole:.1f}%" if whole else ""
+
+
+def _charts(report: "Report") -> Element:
+    charts = [
+        _chart("Kind of trace", report.kinds, report.rejected_kinds),
+        _chart("Why rejected", report.rejections, report.rejections),
+        _chart("Why failed", report.failures, fill="failed"),
+        _chart("Source", report.sources),
+        _chart("Answer type", report.answer_types),
+        _chart("Looks in a trace", report.looks),
+        _chart("Evidence, share of the picture", report.evidence),
+        _chart("Who said where the evidence is", report.said_by),
+        _chart("Role of steps", report.roles),
+        _chart("Kinds drawn but unfit", report.unfit),
+    ]
+    return el("section", *charts, class_="charts")
+
+
+def _chart(
+    title: str, counts: Mapping[str, int], rejected: Mapping[str, int] | None = None, fill: str = "plain"
+) -> Element | None:
+    """Bars with their counts; where it is known, the rejected part in its own colour. None when nothing is counted."""
+    if not counts:
+        return None
+    rows = list(counts.items())
+    if len(rows) > ROWS:
+        rows = [*rows[: ROWS - 1], (f"{len(rows) - ROWS + 1} others", sum(count for _, count in rows[ROWS - 1 :]))]
+    longest, total = max(count for _, count in rows), sum(counts.values())
+    bars = []
+    for name, count in rows:
+        bad = (rejected or {}).get(name, 0)
+        good = _fill("kept" if rejected is not None else fill, count - bad, longest)
+        bar = el("div", good, _fill("rejected", bad, longest) if bad else None, class_="bar")
+        some = f", {bad:,} rejected" if 0 < bad < count else ""
+        label = f"{count:,}{some}"
+        bars.append(el("li", el("span", name), bar, el("b", label, title=_percent(count, total))))
+    return el("div", el("h2", title), el("ul", *bars), class_="card chart")
+
+
+def _numbers(report: "Report") -> Element | None:
+    traces = report.kept + report.rejected
+    if not traces:
+        return None
+    rows = {
+        "views shown": f"{report.views:,}",
+        "view tokens": f"{report.view_tokens:,}",
+        "view tokens a trace": f"{report.view_tokens / traces:,.0f}, at most {report.most_view_tokens:,}",
+        "rewrites": f"{report.rewrites:,}",
+        "teacher tokens in": f"{report.input_tokens:,}",
+        "teacher tokens out": f"{report.output_tokens:,}",
+        "cost": f"${report.cost_usd:,.2f}, ${report.cost_usd / max(report.kept, 1):,.4f} a kept trace",
+    }
+    pairs = [el("div", el("dt", name), el("dd", value)) for name, value in rows.items()]
+    note = "Tokens and cost are of the replies that stored traces came from; those of failed rows are not in here."
+    return el("section", el("h2", "What it took"), el("dl", *pairs), el("p", note, class_="dim"), class_="card took")
+
+
+def _index(samples: Sequence[Trace]) -> Element:
+    links = []
+    for number, trace in enumerate(samples, start=1):
+        what = trace.kind.replace("_", " ") + ("" if trace.ok else " ✗")
+        links.append(el("li", el("a", f"{number} {what}", href=f"#sample-{number}")))
+    return el("nav", el("ul", *links), aria_label="Sample traces")
+
+
+def _key() -> Element:
+    return el(
+        "p",
+        "What the student learns to write is ",
+        el("span", "learned", class_="spoken learned inline"),
+        "; what it only reads past is ",
+        el("span", "masked", class_="spoken masked inline"),
+        ". Boxes on a whole picture are what was really cut.",
+    )
+
+
+def _failures(report: "Report", failures: Sequence[Failure]) -> Element:
+    rows = [
+        el(
+            "tr",
+            el("td", el("code", failure.id)),
+            el("td", f"{failure.stage}: {failure.reason}"),
+            el("td", failure.detail, dir="auto"),
+        )
+        for failure in failures
+    ]
+    head = el("tr", *(el("th", name, scope="col") for name in ("example", "stage: reason", "detail")))
+    table = el("table", el("thead", head), el("tbody", *rows))
+    title = f"Failures: {len(failures)} of {report.failed:,}"
+    return el("section", el("h2", title), el("div", table, class_="scroll"), class_="card")

@@ -1,0 +1,208 @@
+"""Every reason code of every check, with the trace that trips it; a good trace passes them all."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dataforge import plugins
+from dataforge.compose import compose
+from dataforge.episode import Episode, used
+from dataforge.geometry import Box
+from dataforge.manifest import Compose
+from dataforge.media import MediaStore, to_jpeg
+from dataforge.operations.zoom_in import ZoomIn
+from dataforge.plugins import Check, Kit
+from dataforge.records import Call, Example, Kind, Limits, Observation, Provenance, Region, Step, Student, Trace
+from dataforge.write import slots, steps
+
+TEXTS = {
+    "overview": "A tall infographic on museums, with charts above and small print below.",
+    "look_1": "The figure should stand in the print at the foot, so I zoom in there.",
+    "seen_1": "This is a list of halls and not what I need; I look elsewhere.",
+    "look_2": "The table further up is the next place to look, so I zoom in on it.",
+    "seen_2": "Only opening hours are given here. The search goes on.",
+    "look_3": "What is left is the row of tiles, so I zoom in on that.",
+    "reading": "The line says 4,715 visitors, so that is the number asked for.",
+    "answer": "4,715",
+}
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
+    return Kit(MediaStore(tmp_path_factory.mktemp("media")))
+
+
+@pytest.fixture(scope="module")
+def make(kit: Kit) -> Callable[[Kind], Trace]:
+    media = kit.store.add_bytes(to_jpeg(Image.effect_noise((1400, 2000), 70).convert("RGB")), ".jpg")
+    evidence = Region(box=Box(700, 1500, 800, 1514), label="the line on visitors", text_px=10)
+    others = tuple(Region(box=Box(x, y, x + 100, y + 14)) for x in (60, 1100) for y in (100, 700, 1200, 1900))
+    example = Example(
+        id="e",
+        group="g",
+        source="test",
+        question="How many visitors came?",
+        answers=("4,715", "4715"),
+        answer_type="number",
+        media=(media,),
+        evidence=(evidence,),
+        context=others,
+    )
+
+    def made(kind: Kind) -> Trace:
+        episode = Episode(example, kit.store, [ZoomIn()], Student(), Limits())
+        draft = compose(example, (evidence,), episode, Compose(), {kind: 1.0}, 0)
+        filled, answer = steps(draft, {name: TEXTS[name] for name in slots(draft)})
+        provenance = Provenance(version="0", manifest="0", operations=used([ZoomIn()]))
+        return Trace(
+            id="e",
+            example=draft.example,
+            views=draft.views,
+            regions=draft.regions,
+            steps=filled,
+            answer=answer,
+            kind=kind,
+            provenance=provenance,
+        )
+
+    return made
+
+
+def check(name: str) -> Check:
+    return plugins.build("check", name)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("kind", ["single", "recrop_once", "recrop_twice", "zoom_further"])
+@pytest.mark.parametrize("name", plugins.names("check"))
+def test_a_good_trace_passes(make: Callable[[Kind], Trace], kit: Kit, kind: Kind, name: str) -> None:
+    verdict = check(name).judge(make(kind), kit)
+    assert verdict.ok, verdict
+    assert verdict.reason == ""
+
+
+# ---------------------------------------------------------------------------------------------- broken traces
+
+
+def with_step(trace: Trace, index: int, **changes: object) -> Trace:
+    steps = list(trace.steps)
+    steps[index] = steps[index].model_copy(update=changes)
+    return trace.model_copy(update={"steps": tuple(steps)})
+
+
+def with_example(trace: Trace, **changes: object) -> Trace:
+    return trace.model_copy(update={"example": trace.example.model_copy(update=changes)})
+
+
+def with_region(trace: Trace, box: Box) -> Trace:
+    return trace.model_copy(update={"regions": (trace.regions[0].model_copy(update={"box": box}),)})
+
+
+def with_view_box(trace: Trace, index: int, box: Box) -> Trace:
+    seen = trace.steps[index].observation
+    assert seen is not None
+    views = (seen.views[0].model_copy(update={"box": box}),)
+    return with_step(trace, index, observation=seen.model_copy(update={"views": views}))
+
+
+def with_answer(trace: Trace, answer: str) -> Trace:
+    return trace.model_copy(update={"answer": answer})
+
+
+def choice(trace: Trace, thought: str) -> Trace:
+    changed = with_example(trace, answer_type="choice", answers=("B",), choices=("Rome", "Oslo", "Turin"))
+    return with_step(changed, 0, thought=thought)
+
+
+FAILED = Observation(text="Error: no", error="too_small")
+CALL = Call(name="zoom_in", arguments={"bbox_2d": [0, 0, 300, 300], "target_image": 1})
+
+BROKEN: list[tuple[str, str, Kind, Callable[[Trace], Trace]]] = [
+    ("well_formed", "no_steps", "single", lambda t: t.model_copy(update={"steps": ()})),
+    ("well_formed", "no_answer", "single", lambda t: with_answer(t, "  ")),
+    ("well_formed", "answer_not_last", "single", lambda t: t.model_copy(update={"steps": t.steps[:1]})),
+    ("well_formed", "answer_not_last", "recrop_once", lambda t: with_step(t, 0, role="answer")),
+    ("well_formed", "call_without_observation", "single", lambda t: with_step(t, 0, observation=None)),
+    ("well_formed", "call_without_observation", "single", lambda t: with_step(t, 0, call=None)),
+    ("well_formed", "failed_call", "single", lambda t: with_step(with_step(t, 0, observation=FAILED), 0)),
+    ("well_formed", "views_not_numbered", "single", lambda t: t.model_copy(update={"views": t.views * 2})),
+    ("well_formed", "empty_thought", "single", lambda t: with_step(t, 0, thought=" ")),
+    ("well_formed", "kind_mismatch", "single", lambda t: t.model_copy(update={"kind": "recrop_once"})),
+    ("well_formed", "kind_mismatch", "single", lambda t: t.model_copy(update={"kind": "direct"})),
+    ("well_formed", "marker", "single", lambda t: with_example(t, question="What does <image> show?")),
+    ("well_formed", "unreadable", "single", lambda t: with_step(t, 1, thought="<tool_call>")),
+    ("well_formed", "too_many_choices", "single", lambda t: with_example(t, choices=tuple(map(str, range(40))))),
+    ("grounded", "no_evidence", "single", lambda t: t.model_copy(update={"regions": ()})),
+    ("grounded", "no_look", "recrop_once", lambda t: with_step(t, 1, role="mistake")),
+    ("grounded", "misses_evidence", "single", lambda t: with_region(t, Box(0, 0, 50, 14))),
+    ("grounded", "misses_evidence", "single", lambda t: with_view_box(t, 0, Box(700, 1500, 780, 1514))),
+    ("grounded", "mistake_shows_evidence", "recrop_once", lambda t: with_view_box(t, 0, Box(790, 1400, 990, 1600))),
+    ("grounded", "mistake_misses_evidence", "zoom_further", lambda t: with_view_box(t, 0, Box(0, 0, 1400, 900))),
+    ("grounded", "mistake_not_too_large", "zoom_further", lambda t: with_view_box(t, 0, Box(690, 1490, 810, 1524))),
+    ("answer", "no_key", "single", lambda t: with_example(t, answers=())),
+    ("answer", "wrong", "single", lambda t: with_answer(t, "4,716")),
+    ("answer", "wrong", "single", lambda t: with_answer(t, "4,715 or 4,716")),
+    ("no_leak", "answer_before_evidence", "single", lambda t: with_step(t, 0, thought="It will say 4,715.")),
+    ("no_leak", "answer_before_evidence", "recrop_once", lambda t: with_step(t, 0, thought="Perhaps 4715 came.")),
+    ("no_leak", "answer_before_evidence", "recrop_once", lambda t: with_step(t, 1, thought="So it's 4 715, I see.")),
+    ("no_leak", "answer_before_evidence", "single", lambda t: choice(t, "The option Oslo looks right.")),
+    ("no_leak", "annotation_talk", "single", lambda t: with_step(t, 1, thought="The cropped image says 4,715.")),
+    ("no_leak", "annotation_talk", "single", lambda t: with_step(t, 0, thought="The bounding box is at the foot.")),
+    ("no_leak", "coordinates", "single", lambda t: with_step(t, 0, thought="I zoom to [10, 20, 300, 400].")),
+    ("replay", "views", "single", lambda t: t.model_copy(update={"views": ()})),
+    ("replay", "geometry", "single", lambda t: with_view_box(t, 0, Box(0, 0, 140, 140))),
+    ("replay", "pixels", "single", lambda t: t.model_copy(update={"views": (t.views[0].model_copy(update={"sha256": "f"}),)})),
+    ("replay", "observation", "single", lambda t: with_step(t, 0, call=CALL.model_copy(update={"name": "zoom"}))),
+    ("replay", "unknown_operation", "single", lambda t: t.model_copy(update={"provenance": t.provenance.model_copy(update={"operations": (t.provenance.operations[0].model_copy(update={"name": "enhance"}),)})})),
+    ("replay", "missing_media", "single", lambda t: with_example(t, media=(t.example.media[0].model_copy(update={"sha256": "0" * 64}),))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "reason", "kind", "spoil"), BROKEN, ids=[f"{b[0]}-{b[1]}" for b in BROKEN])
+def test_a_broken_trace_is_proven_bad(
+    make: Callable[[Kind], Trace], kit: Kit, name: str, reason: str, kind: Kind, spoil: Callable[[Trace], Trace]
+) -> None:
+    verdict = check(name).judge(spoil(make(kind)), kit)
+    assert (verdict.ok, verdict.reason) == (False, reason), verdict
+
+
+def test_changed_media_is_caught(make: Callable[[Kind], Trace], kit: Kit, tmp_path: Path) -> None:
+    """One byte of the stored picture flipped, or the file cut short."""
+    trace = make("single")
+    content = bytearray(kit.store.path(trace.example.media[0]).read_bytes())
+    content[len(content) // 2] ^= 1
+    store = MediaStore(tmp_path)
+    path = store.path(trace.example.media[0])
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    assert check("replay").judge(trace, Kit(store)).reason == "media_changed"
+
+
+def test_every_reason_has_its_trace() -> None:
+    """A reason code that no test trips is a claim that no one has seen."""
+    tripped = {(name, reason) for name, reason, _, _ in BROKEN}
+    beside = {("replay", "media_changed"), ("replay", "media_unreadable")}
+    listed = {(name, reason) for name in plugins.names("check") for reason in check(name).reasons}
+    assert listed - tripped == beside
+
+
+def test_what_the_question_names_cannot_leak(make: Callable[[Kind], Trace], kit: Kit) -> None:
+    trace = with_example(make("single"), question="Did 4,715 or 3,200 visitors come?")
+    spoken = with_step(trace, 0, thought="I must see whether it was 4,715 or 3,200.")
+    assert check("no_leak").judge(spoken, kit).ok
+    assert check("no_leak").judge(choice(make("single"), "It is Rome, Oslo or Turin."), kit).ok
+
+
+def test_no_complaint_tells_a_teacher_the_key(make: Callable[[Kind], Trace], kit: Kit) -> None:
+    for name, _, kind, spoil in BROKEN:
+        if name in ("answer", "grounded"):
+            trace = spoil(make(kind))
+            complaint = check(name).complaint(check(name).judge(trace, kit))
+            assert "4,715" not in complaint
+            assert "4715" not in complaint
+
+
+def test_a_step_may_carry_only_known_roles() -> None:
+    with pytest.raises(ValueError, match="role"):
+        Step(thought="x", role="guess")  # type: ignore[arg-type]

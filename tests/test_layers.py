@@ -1,0 +1,123 @@
+"""Imports go down only, the command line is light, and what the manifests and README name exists."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dataforge import manifest, plugins, prompts
+
+ROOT = Path(__file__).parents[1]
+
+LAYERS = [
+    {"errors", "geometry", "records", "__init__"},
+    {"plugins", "prompts", "manifest", "runs", "media", "workspace", "metrics", "boxes", "replies", "tolerant", "workers"},
+    {"episode", "chat", "dialect", "operations", "posters", "sentences", "reading", "asking"},
+    {"locate", "compose", "write", "sources", "teachers", "checks"},
+    {"synth", "filter", "report", "show", "estimate", "doctor"},
+    {"cli", "screen"},
+]  # fmt: skip
+"""From the bottom; a module imports from its own layer or below."""
+
+
+def layer_of(name: str) -> int:
+    return next(number for number, layer in enumerate(LAYERS) if name in layer)
+
+
+def imports(path: Path) -> set[str]:
+    """The project's own modules that a file imports at its top level, by the name under dataforge."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module == "dataforge":
+            found |= {alias.name for alias in node.names if (ROOT / "dataforge" / f"{alias.name}.py").exists()}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("dataforge."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("training"):
+            found.add("training")
+    return found
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "dataforge").rglob("*.py")), ids=lambda path: path.stem)
+def test_imports_go_down(path: Path) -> None:
+    name = path.relative_to(ROOT / "dataforge").parts[0].removesuffix(".py")
+    for used in imports(path):
+        assert layer_of(used) <= layer_of(name), f"{name} imports {used} from above"
+
+
+def test_importing_the_command_line_loads_nothing_heavy() -> None:
+    heavy = ["torch", "transformers", "datasets", "pandas", "openai", "numpy", "decord", "av", "pyarrow", "PIL"]
+    code = f"import sys, dataforge.cli; print([name for name in {heavy} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_only_the_command_line_prints() -> None:
+    for path in (ROOT / "dataforge").rglob("*.py"):
+        if path.stem not in ("cli", "screen"):
+            calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+            assert not [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"], path
+
+
+@pytest.mark.parametrize("name", manifest.shipped_names())
+def test_every_shipped_manifest_loads(name: str, tmp_path: Path) -> None:
+    path = tmp_path if name != "infographics" else None
+    loaded = manifest.load(manifest.shipped(name), source_path=path)
+    assert loaded.name == name
+    assert len(loaded.digest()) == 12
+
+
+@pytest.mark.parametrize("family", list(plugins.FAMILIES))
+def test_every_plugin_is_found_by_its_name_and_has_help(family: plugins.Family) -> None:
+    assert plugins.names(family)
+    for name in plugins.names(family):
+        plugin = plugins.find(family, name)
+        assert plugin.__doc__
+        assert plugin.__module__.endswith(f".{name}")
+
+
+def test_no_plugin_of_that_name_names_the_nearest() -> None:
+    with pytest.raises(plugins.UsageError, match="did you mean 'grounded'"):
+        plugins.find("check", "grouned")
+
+
+def test_a_plugin_from_outside_loads_by_dotted_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "short.py").write_text(
+        "from dataforge.plugins import Check, Kit\n"
+        "from dataforge.records import Trace, Verdict\n"
+        "class Short(Check):\n"
+        "    '''At most so many steps.'''\n"
+        "    most: int = 3\n"
+        "    reasons = ('too_long',)\n"
+        "    def judge(self, trace: Trace, kit: Kit) -> Verdict:\n"
+        "        return self.passed()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    check = plugins.build("check", {"name": "mine.short", "most": 2})
+    assert check.most == 2
+    assert check.name == "mine.short"
+    with pytest.raises(plugins.UsageError, match="did you mean 'most'"):
+        plugins.build("check", {"name": "mine.short", "mosst": 2})
+
+
+def test_prompts_beside_the_manifest_win_and_are_strict(tmp_path: Path) -> None:
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "verify.md").write_text("Only $question here")
+    mine = prompts.find_prompt("verify", tmp_path)
+    assert mine.fill(question="this") == "Only this here"
+    assert mine.fingerprint != prompts.find_prompt("verify").fingerprint
+    with pytest.raises(prompts.UsageError, match="missing"):
+        mine.fill(other="x")
+    with pytest.raises(prompts.UsageError, match=r"no prompt nothing\.md"):
+        prompts.find_prompt("nothing", tmp_path)
+
+
+def test_the_readmes_tree_names_every_module_and_no_other() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    tree = next(block for block in re.findall(r"```\w*\n(.*?)```", readme, re.S) if "cli.py" in block)
+    named = set(re.findall(r"\b([a-z_]+)\.py\b", tree.split("training/")[0]))
+    there = {path.stem for path in (ROOT / "dataforge").glob("*.py")} - {"__init__"}
+    assert named == there
