@@ -7,31 +7,35 @@ in flight and not ten thousand.
 """
 
 import asyncio
+from dataclasses import dataclass
 
 from dataforge.errors import ExampleError, UsageError
 from dataforge.plugins import Reply, Request, Teacher
 from dataforge.replies import ReplyCache, request_key, summarise
-from dataforge.tolerant import parse_object as parse_object
 
 SHOWN = 200
 """Characters of a useless reply that its error shows."""
 
 
-class Asking:
-    """Asks one teacher, whose session is open, on one event loop.
+@dataclass
+class Counts:
+    """What has been asked so far, for a progress line. Tokens and cost are the calls': what the cache gave is free."""
 
-    The counts can be read at any time; tokens and cost are those of the calls, what the cache gave is free.
-    """
+    calls: int = 0
+    cached: int = 0
+    failed: int = 0
+    in_flight: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+
+
+class Asking:
+    """Asks one teacher, whose session is open, on one event loop. `counts` can be read at any time."""
 
     def __init__(self, teacher: Teacher, replies: ReplyCache | None = None) -> None:
         self.teacher = teacher
-        self.calls = 0
-        self.cached = 0
-        self.failed = 0
-        self.in_flight = 0
-        self.input_tokens = 0
-        self.output_tokens = 0
-        self.cost_usd = 0.0
+        self.counts = Counts()
         self._replies = replies
         self._gate = asyncio.Semaphore(teacher.in_flight)
         self._asked: dict[str, asyncio.Future[Reply]] = {}
@@ -56,10 +60,10 @@ class Asking:
         while (other := self._asked.get(key)) is not None:
             await asyncio.wait([other])
             if not other.cancelled():
-                self.cached += other.exception() is None
+                self.counts.cached += other.exception() is None
                 return other.result()
         if self._replies and (stored := self._replies.get(key)):
-            self.cached += 1
+            self.counts.cached += 1
             return stored
         asked = self._asked[key] = asyncio.get_running_loop().create_future()
         try:
@@ -79,25 +83,25 @@ class Asking:
     async def _call(self, request: Request) -> Reply:
         async with self._gate:
             self._stop_if_fatal()
-            self.calls += 1
-            self.in_flight += 1
+            self.counts.calls += 1
+            self.counts.in_flight += 1
             try:
                 reply = await self.teacher.ask(request)
             except UsageError as error:
                 self._fatal = str(error)  # at once, before the gate lets the next one through
-                self.failed += 1
+                self.counts.failed += 1
                 raise
             except ExampleError:
-                self.failed += 1
+                self.counts.failed += 1
                 raise
             finally:
-                self.in_flight -= 1
-        self.input_tokens += reply.input_tokens
-        self.output_tokens += reply.output_tokens
-        self.cost_usd += reply.cost_usd
+                self.counts.in_flight -= 1
+        self.counts.input_tokens += reply.input_tokens
+        self.counts.output_tokens += reply.output_tokens
+        self.counts.cost_usd += reply.cost_usd
         if reply.finish != "stop":
             # paid for, so counted; of no use, so not kept
-            self.failed += 1
+            self.counts.failed += 1
             raise ExampleError("teacher", reply.finish, reply.text[:SHOWN])
         return reply
 

@@ -21,14 +21,14 @@ app = typer.Typer(
     name="dataforge",
     help="The data engine for pixel-space reasoning: make, check and look at zoom-in traces.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # drawing the help with rich doubles the time of `--help`
     pretty_exceptions_enable=False,
 )
 
 SourceName = Annotated[str | None, typer.Option("--source", "-s", help="A shipped manifest by name.")]
 ManifestFile = Annotated[Path | None, typer.Option("--manifest", "-m", help="A manifest file of your own.")]
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Where run folders lie.", envvar="DATAFORGE_RUNS")]
-RunName = Annotated[str, typer.Argument(help="A run's folder or name; [b]latest[/b] is the newest.")]
+RunName = Annotated[str, typer.Argument(help="A run's folder or name; `latest` is the newest.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Resolve, count and estimate; write nothing.")]
 
@@ -42,9 +42,6 @@ def main() -> None:
     except UsageError as error:
         sys.stderr.write(f"dataforge: {error}\n")
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("dataforge: interrupted; all that was finished is kept, run again to go on\n")
-        sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
@@ -58,6 +55,11 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _examples(*commands: str) -> str:
+    """The end of a command's help; \b keeps the lines as they are."""
+    return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
+
+
 @app.callback()
 def root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show version.")] = False,
@@ -66,11 +68,13 @@ def root(
 
 
 @app.command(
-    epilog="""[b]Examples[/b]\n
-dataforge synth --source infographics --limit 24\n
-dataforge synth --source infographics --path InfographicVQA --teacher gpt-4.1-mini\n
-dataforge synth --source infographics --teacher Qwen2.5-VL-72B --base-url http://localhost:8000/v1\n
-dataforge synth --manifest mine.yaml --dry-run"""
+    short_help="Make traces from questions on pictures.",
+    epilog=_examples(
+        "dataforge synth --source infographics --limit 24",
+        "dataforge synth --source infographics --path InfographicVQA --teacher gpt-4.1-mini",
+        "dataforge synth --source infographics --teacher Qwen2.5-VL-72B --base-url http://localhost:8000/v1",
+        "dataforge synth --manifest mine.yaml --dry-run",
+    ),
 )
 def synth(
     source: SourceName = None,
@@ -106,10 +110,12 @@ def _synth(chosen: Manifest, runs: Path, as_json: bool) -> None:
     if not plugins.build("teacher", chosen.teacher).sees:
         screen.note("the scripted teacher writes thoughts from the annotation by rule: for trying, not for real data")
     with Run.start(runs, chosen) as run:
-        progress = None
         try:
             with screen.synth_progress(chosen.limit) as watch:
                 progress = make(run, watch)
+        except KeyboardInterrupt:
+            screen.note("interrupted: all that was finished is kept; the same command goes on from there")
+            raise typer.Exit(130) from None
         finally:
             summary = report.write(run)
         screen.show_run(run, summary, as_json)
@@ -120,9 +126,11 @@ def _synth(chosen: Manifest, runs: Path, as_json: bool) -> None:
 
 
 @app.command(
-    epilog="""[b]Examples[/b]\n
-dataforge filter\n
-dataforge filter infographics-3fa91c --check replay --check grounded"""
+    short_help="Judge a stored run by its checks.",
+    epilog=_examples(
+        "dataforge filter",
+        "dataforge filter infographics-3fa91c --check replay --check grounded",
+    ),
 )
 def filter(
     run: RunName = "latest",
@@ -151,7 +159,7 @@ def filter(
         raise typer.Exit(1)
 
 
-@app.command(epilog="[b]Example[/b]\n\ndataforge show poster-000003-0")
+@app.command(short_help="Show one trace in the terminal.", epilog=_examples("dataforge show poster-000003-0"))
 def show(
     trace_id: Annotated[str, typer.Argument(help="A trace's id, or the start of it.")],
     run: Annotated[str, typer.Option(help="A run's folder or name.")] = "latest",
@@ -172,7 +180,7 @@ def show(
         screen.out.print(showing.render(trace, opened))
 
 
-@app.command(epilog="[b]Example[/b]\n\ndataforge schema Trace > trace.schema.json")
+@app.command(short_help="Print a record's JSON Schema.", epilog=_examples("dataforge schema Trace > trace.schema.json"))
 def schema(record: Annotated[str, typer.Argument(help="Trace, Failure, or Manifest.")] = "Trace") -> None:
     """Print the JSON Schema of a stored record."""
     import json
@@ -185,7 +193,7 @@ def schema(record: Annotated[str, typer.Argument(help="Trace, Failure, or Manife
     typer.echo(json.dumps(known[record].model_json_schema(), indent=1))
 
 
-@app.command(epilog="[b]Example[/b]\n\ndataforge plugins check")
+@app.command(short_help="List what a manifest can name.", epilog=_examples("dataforge plugins check"))
 def plugins(
     family: Annotated[
         str | None, typer.Argument(help="source, operation, check or teacher; all when left out.")
@@ -201,7 +209,9 @@ def plugins(
     screen.show_plugins([one for one in registry.FAMILIES if family in (None, one)], as_json)
 
 
-@app.command(epilog="[b]Example[/b]\n\ndataforge doctor --teacher gpt-4.1-mini")
+@app.command(
+    short_help="Say what is here and what is missing.", epilog=_examples("dataforge doctor --teacher gpt-4.1-mini")
+)
 def doctor(
     teacher: Annotated[str | None, typer.Option(help="A teacher plug-in, or a model name at the endpoint.")] = None,
     base_url: Annotated[str | None, typer.Option(help="The OpenAI-compatible endpoint of the model.")] = None,

@@ -6,6 +6,7 @@ empty place with a sentence; it never stops the report.
 
 import base64
 import json
+from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
 from PIL import Image
@@ -116,23 +117,19 @@ def _whole(trace: Trace, media: int, pictures: Pictures) -> Element:
     else:
         drawing.append(el("rect", width=width, height=height, class_="absent"))
         drawing.append(el("text", sentence, x=12, y=height / 2, class_="absent"))
+    for what, tag, box in _looks(trace, media):
+        drawing.append(_mark(box.mapped(frame, onto), onto, tag, what))
     for region in trace.regions:
         if region.media == media:
             drawing.append(_mark(region.box.mapped(frame, onto), onto, "E", "evidence"))
-    for step in trace.looks:
-        for view in step.observation.views if step.observation else ():
-            if view.media == media:
-                mistake = step.role == "mistake"
-                tag = f"{view.number} ✗" if mistake else str(view.number)
-                drawing.append(_mark(view.box.mapped(frame, onto), onto, tag, "mistake" if mistake else "look"))
     return el("figure", drawing, _legend(trace, media))
 
 
 def _mark(box: Box, frame: Box, tag: str, what: str) -> Element:
-    """A box with its tag: evidence is tagged below its right end, a look above its left end, so both can be read."""
+    """A box with its tag: evidence is tagged at its right side, a look above its left end, so both can be read."""
     place = {"x": box.x1, "y": box.y1, "width": max(box.width, 1), "height": max(box.height, 1)}
     wide, high = 10.0 + 8 * len(tag), 17.0
-    x, y = (box.x2 - wide, box.y2) if what == "evidence" else (box.x1, box.y1 - high)
+    x, y = (box.x2, box.center[1] - high / 2) if what == "evidence" else (box.x1, box.y1 - high)
     corner = Box(x, y, x + wide, y + high)
     x += max(0.0, frame.x1 - corner.x1) - max(0.0, corner.x2 - frame.x2)
     y += max(0.0, frame.y1 - corner.y1) - max(0.0, corner.y2 - frame.y2)
@@ -150,17 +147,25 @@ def _legend(trace: Trace, media: int) -> Element:
     """What the marks mean, with the labels of the evidence; only for marks that are there."""
     # each label once: a list question has a region for every item
     labels = list(dict.fromkeys(region.label or "(no label)" for region in trace.regions if region.media == media))
-    for what, meaning in (("look", "look"), ("mistake", "deliberate mistake, dashed")):
+    rows = []
+    if labels:
+        rows.append(el("li", el("i", "E", class_="key evidence"), "evidence: ", el("bdi", ", ".join(labels))))
+    for what, meaning in (("look", "look"), ("mistake", "deliberate mistake (dashed)")):
         keys = [el("i", tag, class_=f"key {what}") for mark, tag, _ in _looks(trace, media) if mark == what]
         if keys:
-            rows.append(el("li", *keys, f"{meaning}; the number is the image's"))
+            rows.append(el("li", *keys, f"{meaning}, with the number of its image"))
     source = trace.example.media[media]
     about = " · ".join(filter(None, [f"{source.width}×{source.height} pixels", source.origin, source.licence]))
     return el("figcaption", el("ul", *rows) if rows else None, el("p", about, class_="dim"))
 
 
-def _views(step: Step) -> tuple[View, ...]:
-    return step.observation.views if step.observation else ()
+def _looks(trace: Trace, media: int) -> Iterator[tuple[str, str, Box]]:
+    """What was looked at on a picture: "look" or "mistake", the tag, the box in source pixels."""
+    for step in trace.looks:
+        mistake = step.role == "mistake"
+        for view in step.observation.views if step.observation else ():
+            if view.media == media:
+                yield ("mistake", f"{view.number} ✗", view.box) if mistake else ("look", str(view.number), view.box)
 
 
 # ------------------------------------------------------------------------------------------------- the conversation

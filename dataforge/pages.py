@@ -128,9 +128,10 @@ def _numbers(report: "Report") -> Element | None:
         "rewrites": f"{report.rewrites:,}",
         "teacher tokens in": f"{report.input_tokens:,}",
         "teacher tokens out": f"{report.output_tokens:,}",
-        "cost": f"${report.cost_usd:,.2f}, ${report.cost_usd / max(report.kept, 1):,.4f} a kept trace",
+        "cost": f"${report.cost_usd:,.2f}",
+        "cost a kept trace": f"${report.cost_usd / report.kept:,.4f}" if report.kept else "",
     }
-    pairs = [el("div", el("dt", name), el("dd", value)) for name, value in rows.items()]
+    pairs = [el("div", el("dt", name), el("dd", value)) for name, value in rows.items() if value]
     note = "Tokens and cost are of the replies that stored traces came from; those of failed rows are not in here."
     return el("section", el("h2", "What it took"), el("dl", *pairs), el("p", note, class_="dim"), class_="card took")
 

@@ -68,8 +68,7 @@ def render(trace: Trace, run: Run) -> RenderableType:
         path = run.store.path(media)
         missing = "" if path.exists() else ", missing:"
         parts.append(Text(f"picture {index + 1}, {media.width}x{media.height} pixels{missing}", style="dim"))
-        # not wrapped, so that it can be copied from the terminal
-        parts.append(Text(str(path), style="dim", no_wrap=True, overflow="ignore"))
+        parts.append(Text(str(path), style="dim", overflow="fold"))
     parts.append(Padding(picture_map(trace), (1, 0, 1, 2)))
     for number, step in enumerate(trace.steps, start=1):
         parts += _step(number, step)

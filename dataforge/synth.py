@@ -305,7 +305,7 @@ class Maker:
     async def _write(self, ready: Ready, replies: list[Reply]) -> Trace:
         """Have the thoughts written; send a faulty text back with the reason, a bounded number of times."""
         draft = ready.draft
-        first = question = request(draft, ready.pictures, self.manifest)
+        question = request(draft, ready.pictures, self.manifest)
         trace: Trace | None = None
         complaint = ""
         for rewrites in range(self.manifest.write.rewrites + 1):
@@ -317,7 +317,7 @@ class Maker:
                 complaint = self._complaint(trace)
                 if not complaint:
                     return trace
-            question = again(first, reply.text, complaint, self.manifest)
+            question = again(question, reply.text, complaint, self.manifest)
         if trace is None:
             raise ExampleError("write", "bad_form", complaint)
         return trace

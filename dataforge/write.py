@@ -83,11 +83,11 @@ def truth(draft: Draft) -> dict[str, Any]:
     }
 
 
-def again(first: Request, reply: str, complaint: str, manifest: Manifest) -> Request:
-    """The same request with the teacher's reply and the complaint about it, quoted."""
+def again(asked: Request, reply: str, complaint: str, manifest: Manifest) -> Request:
+    """The conversation so far with the teacher's reply and the complaint about it, quoted."""
     text = manifest.prompt("rewrite").fill(reason=complaint)
-    messages = (*first.messages, Message("assistant", (reply,)), Message("user", (text,)))
-    return Request(first.purpose, messages, first.schema, first.truth)
+    messages = (*asked.messages, Message("assistant", (reply,)), Message("user", (text,)))
+    return Request(asked.purpose, messages, asked.schema, asked.truth)
 
 
 def complaint_about(filled: Mapping[str, Any] | None, draft: Draft) -> str:

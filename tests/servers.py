@@ -73,8 +73,7 @@ class TeacherServer:
         self.most_at_once = 0
         self._at_once = 0
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), type("Bound", (_Handler,), {"owner": self}))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", port), type("Bound", (_Handler,), {"owner": self}))
 
     @property
     def url(self) -> str:
@@ -109,6 +108,12 @@ class TeacherServer:
     def went_out(self) -> None:
         with self._lock:
             self._at_once -= 1
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # with the default of 5 the kernel drops the sixth connection at once, and its client tries again a second later
+    request_queue_size = 256
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -61,10 +61,9 @@ def of_sheets(sheets: Path, **changes: Any) -> Manifest:
         "box_frame": "upright",
         "answer_type": "number",
     }
-    source |= changes.pop("source", {})
+    source = {key: value for key, value in (source | changes.pop("source", {})).items() if value is not None}
     texts = manifest.load(manifest.shipped("infographics")).prompts
-    content = {"name": "sheets", "source": source, "prompts": texts, "workers": 2} | changes
-    return manifest.parse({key: value for key, value in content.items() if value is not None}, "test")
+    return manifest.parse({"name": "sheets", "source": source, "prompts": texts, "workers": 2} | changes, "test")
 
 
 def at(server: TeacherServer, **options: Any) -> dict[str, Any]:
@@ -228,19 +227,16 @@ def test_the_teacher_locates_and_verifies(sheets: Path, tmp_path: Path, box: lis
         return said(schema, body)
 
     source = {"boxes": None, "box_order": None, "box_unit": None, "box_frame": None}
-    chosen = of_sheets(
-        sheets, teacher=None, source=source, locate={"order": ["annotation", "teacher"]}, limit=4, mix={"single": 1}
-    )
+    changes = {"source": source, "locate": {"order": ["annotation", "teacher"]}, "limit": 4, "mix": {"single": 1}}
     with TeacherServer(fill=eyes) as server:
-        chosen = chosen.model_copy(update={"teacher": at(server)})
-        progress, run = run_all(tmp_path, chosen)
+        progress, run = run_all(tmp_path, of_sheets(sheets, teacher=at(server), **changes))
         if box is None:
             assert (progress.kept, server.requests) == (4, 12)
             assert {region.said_by for trace in run.traces() for region in trace.regions} == {"teacher"}
             assert all(len(trace.provenance.replies) == 3 for trace in run.traces())
         else:
             assert progress.reasons == {"locate: not_verified": 4}
-            assert server.requests == 4 * 2 * 2
+            assert server.requests == 4 * 3, "two boxes asked for; the same part is not paid for twice"
 
 
 # ---------------------------------------------------------------------------------------------- kills and rivals
@@ -361,7 +357,8 @@ def test_every_row_ends_as_one_line(sheets: Path, tmp_path: Path) -> None:
 
 
 def test_a_worker_that_dies_or_hangs_costs_one_example(sheets: Path, tmp_path: Path) -> None:
-    (tmp_path / "crashing.py").write_text(
+    (tmp_path / "faults").mkdir()
+    (tmp_path / "faults" / "crashing.py").write_text(
         "import os, signal\n"
         "from dataforge.sources.table import Table\n"
         "class Crashing(Table):\n"
@@ -374,7 +371,7 @@ def test_a_worker_that_dies_or_hangs_costs_one_example(sheets: Path, tmp_path: P
     sys.path.insert(0, str(tmp_path))
     os.environ["PYTHONPATH"] = str(tmp_path)
     try:
-        progress, run = run_all(tmp_path / "runs", of_sheets(sheets, source={"name": "crashing"}))
+        progress, run = run_all(tmp_path / "runs", of_sheets(sheets, source={"name": "faults.crashing"}))
     finally:
         sys.path.remove(str(tmp_path))
         del os.environ["PYTHONPATH"]

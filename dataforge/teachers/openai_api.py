@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from difflib import get_close_matches
 from typing import Any, ClassVar, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 from pydantic import Field, PrivateAttr
 
@@ -23,6 +22,8 @@ from dataforge.plugins import Message, Picture, Reply, Request, Teacher
 from dataforge.tolerant import parse_object
 
 OPENAI = "https://api.openai.com/v1"
+ADDRESS = r"^https?://[^/@\s]+(/[^\s?]*)?$"
+"""No password or token in it: it is stored with a run and shown in errors."""
 CONNECT_S = 10.0
 SHOWN = 200
 """Characters of a server's message that an error shows."""
@@ -57,7 +58,7 @@ class OpenaiApi(Teacher):
 
     model: str = Field(min_length=1)
     base_url: str | None = Field(
-        default=None, pattern="^https?://", description="of the server, /v1 included; default OPENAI_BASE_URL or OpenAI"
+        default=None, pattern=ADDRESS, description="of the server, /v1 included; default OPENAI_BASE_URL or OpenAI"
     )
     key_env: str = Field(default="OPENAI_API_KEY", description="name of the variable that holds the key")
     temperature: float | None = Field(default=0.7, ge=0, description="null where the model takes none")
@@ -105,16 +106,18 @@ class OpenaiApi(Teacher):
             listed = [str(model.id) for model in (await client.models.list()).data]
         except openai.APIStatusError as error:
             if error.status_code in (404, 405):
-                return f"{self._host()} answers, but lists no models"
+                return f"{self._address()} answers, but lists no models"
             raise UsageError(str(self._failure(error))) from None
         except (openai.OpenAIError, ValueError) as error:
-            raise UsageError(f"{self._host()} gives no answer: {self._failure(error)}") from None
+            raise UsageError(f"{self._address()} gives no answer: {self._failure(error)}") from None
         except (AttributeError, TypeError):
-            return f"{self._host()} answers, but its list of models can't be read"
+            return f"{self._address()} answers, but its list of models can't be read"
         if self.model not in listed:
             near = get_close_matches(self.model, listed, n=3, cutoff=0.3) or listed[:3]
-            raise UsageError(f"{self._host()} lists no model {self.model!r}: it has {', '.join(near) or 'none at all'}")
-        return f"{self._host()} answers and has {self.model}"
+            raise UsageError(
+                f"{self._address()} lists no model {self.model!r}: it has {', '.join(near) or 'none at all'}"
+            )
+        return f"{self._address()} answers and has {self.model}"
 
     async def ask(self, request: Request) -> Reply:
         """One reply; its `finish` is `stop`, or why the text is of no use (cut_off, refused, empty_reply)."""
@@ -151,14 +154,9 @@ class OpenaiApi(Teacher):
 
     def _address(self) -> str:
         address = self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI
-        if not address.startswith(("http://", "https://")):
-            raise UsageError(f"OPENAI_BASE_URL must start with http:// or https://, not {address.partition(':')[0]!r}")
+        if not re.match(ADDRESS, address):
+            raise UsageError("OPENAI_BASE_URL must look like http://localhost:8000/v1, with no password in it")
         return address
-
-    def _host(self) -> str:
-        """The server as errors name it: an address can hold a password or a token."""
-        parts = urlsplit(self._address())
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     def _body(self, request: Request, habit: Habit) -> dict[str, Any]:
         messages = [_content(message, self.detail) for message in request.messages]
@@ -225,10 +223,10 @@ class OpenaiApi(Teacher):
         import openai
 
         if isinstance(error, openai.APITimeoutError):
-            return ExampleError("teacher", "timeout", f"no reply from {self._host()} in {self.timeout_s:g} s")
+            return ExampleError("teacher", "timeout", f"no reply from {self._address()} in {self.timeout_s:g} s")
         if isinstance(error, openai.APIConnectionError):
             cause = self._clean(str(error.__cause__ or error))
-            return ExampleError("teacher", "unreachable", f"{self._host()}: {cause}")
+            return ExampleError("teacher", "unreachable", f"{self._address()}: {cause}")
         if isinstance(error, openai.APIStatusError):
             said = f"{error.code or ''} {error.message}"
             return self._by_status(error.status_code, said, self._clean(error.message))
@@ -238,11 +236,11 @@ class OpenaiApi(Teacher):
         if status in (400, 403) and MODERATED.search(said):
             return ExampleError("teacher", "refused", shown)
         if status in (401, 403):
-            return UsageError(f"the key in {self.key_env} was refused by {self._host()}: {shown}")
+            return UsageError(f"the key in {self.key_env} was refused by {self._address()}: {shown}")
         if status in (404, 405):
-            return UsageError(f"{self._host()} has no model {self.model!r}, or base_url lacks its /v1: {shown}")
+            return UsageError(f"{self._address()} has no model {self.model!r}, or base_url lacks its /v1: {shown}")
         if status == 402 or (status == 429 and OUT_OF_MONEY.search(said)):
-            return UsageError(f"the account behind {self.key_env} has run out of money at {self._host()}: {shown}")
+            return UsageError(f"the account behind {self.key_env} has run out of money at {self._address()}: {shown}")
         if status == 400 and "temperature" in said and "support" in said:
             return UsageError(
                 f"{self.model} takes no temperature {self.temperature}: set temperature to null ({shown})"

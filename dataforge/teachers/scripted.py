@@ -2,8 +2,8 @@
 
 It makes the whole path run with no key and no network, and its traces say so (`scripted`). It sees no picture, so what
 it says of one is what the annotation knows. Each slot is two sentences drawn from lists, seeded by the example and the
-slot. Before the evidence has been seen, a sentence that holds the answer, a part of it or a number of it is drawn again,
-and a label that holds it is shortened to the thing that it is part of, or left out.
+slot. Before the evidence has been seen, a sentence that holds the answer, a part of it or a number of it is drawn
+again, and a label that holds it is shortened to the thing that it is part of, or left out.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import json
 import random
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from dataforge.errors import ExampleError
 from dataforge.plugins import Reply, Request, Teacher
@@ -23,6 +23,7 @@ LONGEST_LABEL = 240
 LONGEST_QUOTE = 90
 """Characters of raw print that a thought quotes."""
 
+KINDS_OF_PRINT = ("words", "line", "text")
 NOUN_PHRASE = re.compile(r"(the|an?|one|footnote) ")
 WHOLE_OF = re.compile(r" (?:in|of|under|below|on) (the .+)")
 NOT_FOR_TEXT = re.compile(
@@ -86,30 +87,33 @@ class Script:
 
     def _look(self, rng: random.Random, at: int) -> str:
         look, before = self.looks[at], self.looks[at - 1] if at else None
-        why, zoom = "why", "zoom"
+        why, zoom, unnamed = "why", "zoom", "unnamed"
         if look["role"] == "mistake":
-            why = "why_wide" if look["too_large"] else "why_guess"
+            why, unnamed = ("why_wide", "unnamed") if look["too_large"] else ("why_guess", "unnamed_guess")
         elif before and before["too_large"]:
             why, zoom = "why_closer", "zoom_closer"
         elif before:
             why = "why_again" if before["role"] == "mistake" else "why_next"
-        target = self._called(rng, look["target"], "unnamed_guess" if why == "why_guess" else "unnamed")
+        elif len(self.looks) > 1:
+            why = "why_first"
+        target = self._called(rng, look["target"], unnamed)
         return f"{draw(rng, why, target=target)} {draw(rng, zoom)}"
 
     def _seen(self, rng: random.Random, at: int) -> str:
         look = self.looks[at]
-        first, second, unnamed = "seen_first", "keep", "unnamed"
-        if look["role"] == "mistake":
-            first, second, unnamed = "seen_wrong", "misses", "unnamed_wrong"
-            if look["too_large"]:
-                first, second, unnamed = "seen_large", "too_small", "unnamed"
-        return f"{draw(rng, first, target=self._called(rng, look['target'], unnamed))} {draw(rng, second)}"
+        if look["role"] != "mistake":
+            return f"{draw(rng, 'seen_first', target=self._called(rng, look['target']))} {draw(rng, 'keep')}"
+        if look["too_large"]:
+            return f"{draw(rng, 'seen_large', target=self._called(rng, look['target']))} {draw(rng, 'too_small')}"
+        name = self._name(rng, look["target"])
+        shows = draw(rng, "seen_wrong", target=name) if name else draw(rng, "seen_elsewhere")
+        return f"{shows} {draw(rng, 'misses')}"
 
     def _reading(self, rng: random.Random) -> str:
         frames = {"direct": "reading_direct", "compare": "reading_second"}.get(self.truth["kind"], "reading")
         target = self._evidence(rng)
         if self.truth["kind"] == "compare":
-            target = self._called(rng, self.looks[-1]["target"], "unnamed")
+            target = self._called(rng, self.looks[-1]["target"])
         read = draw(rng, frames, target=target)
         if self.option:
             return f"{read} {draw(rng, 'so_option', option=_quotable(self.option), letter=self.truth['answer'])}"
@@ -119,27 +123,30 @@ class Script:
 
     def _evidence(self, rng: random.Random) -> str:
         names = list(dict.fromkeys(label for label in self.truth["evidence"] if label))
-        return self._called(rng, " and ".join(names), "unnamed")
+        return self._called(rng, " and ".join(names))
 
-    def _called(self, rng: random.Random, label: str, unnamed: str) -> str:
-        """A noun phrase for a place, without the answer."""
+    def _called(self, rng: random.Random, label: str, unnamed: str = "unnamed") -> str:
+        """A noun phrase for a place, with or without a name."""
+        return self._name(rng, label) or rng.choice(FRAMES[unnamed])
+
+    def _name(self, rng: random.Random, label: str) -> str:
+        """A label as a noun phrase without the answer, or nothing."""
         label = " ".join(label.split())
         if NOT_FOR_TEXT.search(label) or len(label) > LONGEST_LABEL:
-            label = ""
-        while label and any(says(label, secret) for secret in self.secrets):
-            # the quotes are hidden from the search: a title may hold an "of the" as well
+            return ""
+        while any(says(label, secret) for secret in self.secrets):
+            # titles are hidden from the search: they may hold an "of the" as well
             bare = re.sub(r'"[^"]*"', lambda quoted: "-" * len(quoted[0]), label)
             larger = WHOLE_OF.search(bare) if NOUN_PHRASE.match(label) and " and the " not in bare else None
-            label = label[larger.start(1) :] if larger else ""
-        if not label:
-            return rng.choice(FRAMES[unnamed])
-        if NOUN_PHRASE.match(label):
+            if larger is None:
+                return ""
+            label = label[larger.start(1) :]
+        if not label or NOUN_PHRASE.match(label):
             return label
         quoted = _quotable(label)
         if len(quoted) > LONGEST_QUOTE:
             quoted = quoted[:LONGEST_QUOTE].rpartition(" ")[0] + " ..."
-        kinds: tuple[Literal["words", "line", "text"], ...] = ("words", "line", "text")
-        return f'the {rng.choice(kinds) if " " in quoted else "text"} "{quoted}"'
+        return f'the {rng.choice(KINDS_OF_PRINT) if " " in quoted else "text"} "{quoted}"'
 
 
 def says(text: str, words: str) -> bool:
