@@ -185,9 +185,15 @@ def schema(record: Annotated[str, typer.Argument(help="Trace, Failure, or Manife
     """Print the JSON Schema of a stored record."""
     import json
 
+    from pydantic import BaseModel
+
     from dataforge import manifest, records
 
-    known = {"Trace": records.Trace, "Failure": records.Failure, "Manifest": manifest.Manifest}
+    known: dict[str, type[BaseModel]] = {
+        "Trace": records.Trace,
+        "Failure": records.Failure,
+        "Manifest": manifest.Manifest,
+    }
     if record not in known:
         raise UsageError(f"no record {record!r}: there are {', '.join(known)}")
     typer.echo(json.dumps(known[record].model_json_schema(), indent=1))

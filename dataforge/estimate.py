@@ -9,11 +9,11 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from dataforge import plugins
+from dataforge.bench import Bench, Ready
 from dataforge.errors import ExampleError, UsageError
 from dataforge.manifest import Manifest
 from dataforge.plugins import Picture, Row
 from dataforge.records import Failure
-from dataforge.synth import Bench, Ready
 from dataforge.write import request
 
 SAMPLES = 8

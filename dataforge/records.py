@@ -224,12 +224,19 @@ def to_line(record: Record) -> str:
 
 
 def read_lines(path: Path, kind: type[R]) -> Iterator[R]:
-    """Read a JSONL file of records; UsageError names file, line and field where one does not fit."""
+    """Read a JSONL file of records; UsageError names file, line and field where one does not fit.
+
+    A last line that a kill cut short is passed over: the run makes its example again.
+    """
     if not path.exists():
         return
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
-            yield parse_line(line, kind, f"{path.name} line {number}")
+            try:
+                yield parse_line(line, kind, f"{path.name} line {number}")
+            except UsageError:
+                if line.endswith("\n"):
+                    raise
 
 
 def parse_line(line: str, kind: type[R], where: str) -> R:

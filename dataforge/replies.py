@@ -10,6 +10,7 @@ the first reply stored for a key stays.
 import hashlib
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -100,7 +101,18 @@ class ReplyCache:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"cannot make the folder of {path}: {error.strerror}") from None
-        self._db = self._guarded(self._open)
+        self._db = self._guarded(self._open_in_turn)
+
+    def _open_in_turn(self) -> sqlite3.Connection:
+        """Opened when nobody else is just making it: a switch to WAL does not wait for a lock as writes do."""
+        until = time.monotonic() + WAIT_S
+        while True:
+            try:
+                return self._open()
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+                time.sleep(0.02)
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None)

@@ -48,8 +48,6 @@ class Run:
             run._hold()
             try:
                 run._agree(digest)
-                for path in (run.traces_path, run.failed_path):
-                    cut_torn_line(path)
                 point_latest(runs, run.folder)
             except BaseException:
                 run.close()
@@ -83,6 +81,8 @@ class Run:
             raise UsageError(
                 f"{self.folder} is being written by another process: wait for it, or change --seed"
             ) from None
+        for path in (self.traces_path, self.failed_path):
+            cut_torn_line(path)
 
     def _agree(self, digest: str) -> None:
         """Write the manifest, or see that the one there shapes the same traces."""

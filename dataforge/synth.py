@@ -6,29 +6,27 @@ its stage and reason.
 """
 
 import asyncio
-import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import PIL
 
 from dataforge import __version__, plugins
 from dataforge.asking import Asking
+from dataforge.bench import Ready, Unlocated, at_bench, set_up_bench
 from dataforge.chat import question_text
-from dataforge.compose import Draft, compose
-from dataforge.episode import Episode, used
+from dataforge.compose import Draft
+from dataforge.episode import used
 from dataforge.errors import ExampleError, UsageError
-from dataforge.locate import LOCATE_SCHEMA, VERIFY_SCHEMA, Located, cannot, locate, said_box
+from dataforge.locate import LOCATE_SCHEMA, VERIFY_SCHEMA, said_box
 from dataforge.manifest import Manifest
-from dataforge.media import MediaStore, cut, to_jpeg
+from dataforge.media import MediaStore
 from dataforge.metrics import score
-from dataforge.plugins import Check, Kit, Message, Operation, Picture, Reply, Request, Row, Source, Teacher
-from dataforge.records import Example, Failure, Provenance, Region, Trace, Verdict
+from dataforge.plugins import Check, Kit, Message, Picture, Reply, Request, Row, Source, Teacher
+from dataforge.records import Example, Failure, Provenance, Trace, Verdict
 from dataforge.replies import ReplyCache, reply_digest
 from dataforge.runs import Run
 from dataforge.tolerant import parse_object
@@ -141,92 +139,6 @@ class Streak:
         return f"{self._length} examples in a row failed with {reason}{detail}"
 
 
-# ---------------------------------------------------------------------------------------------- in a worker process
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A draft and its encoded views, in order (none for a teacher that doesn't look)."""
-
-    draft: Draft
-    pictures: tuple[Picture, ...]
-
-
-@dataclass(frozen=True)
-class Unlocated:
-    """An example whose evidence has not been found yet, with its whole view for a teacher to search."""
-
-    example: Example
-    located: Located
-    whole: Picture | None
-
-
-class Bench:
-    """What a worker process needs to turn a row into a draft."""
-
-    def __init__(self, manifest: Manifest, media: Path) -> None:
-        self.manifest = manifest
-        self.store = MediaStore(media)
-        self.source: Source = plugins.build("source", manifest.source)
-        self.operations: list[Operation] = [plugins.build("operation", spec) for spec in manifest.operations]
-        self.sees = plugins.build("teacher", manifest.teacher).sees
-
-    def prepare(self, row: Row) -> Ready | Unlocated:
-        order = self.manifest.locate.order
-        before = order[: order.index("teacher")] if "teacher" in order else order
-        example = self.source.example(row, self.store)
-        located = locate(example, self.store, self.manifest.locate, before)
-        if located.regions:
-            return self.draft(example, located.regions)
-        if "teacher" not in order or not self.sees:
-            raise cannot(located)
-        return Unlocated(example, located, self._encoded(self._episode(example), 1))
-
-    def locate_after_teacher(self, example: Example) -> Ready:
-        order = self.manifest.locate.order
-        located = locate(example, self.store, self.manifest.locate, order[order.index("teacher") + 1 :])
-        if not located.regions:
-            raise cannot(located)
-        return self.draft(example, located.regions)
-
-    def draft(self, example: Example, regions: tuple[Region, ...]) -> Ready:
-        manifest, episode = self.manifest, self._episode(example)
-        draft = compose(example, regions, episode, manifest.compose, manifest.mix, manifest.seed)
-        numbers = range(1, len(episode.workspace.views) + 1) if self.sees else ()
-        return Ready(draft, tuple(self._encoded(episode, number) for number in numbers))
-
-    def part(self, example: Example, region: Region) -> Picture:
-        """A region with some air, alone, as a teacher must be able to answer from it."""
-        workspace = self._episode(example).workspace
-        air = max(8.0, 0.15 * max(region.box.width, region.box.height))
-        box = region.box.grow(air, air).outward().clamp(workspace.whole(region.media))
-        jpeg = to_jpeg(cut(self.store.open(example.media[region.media]), box, workspace.size(box, 256 * 28 * 28)))
-        return Picture(jpeg, hashlib.sha256(jpeg).hexdigest())
-
-    def _episode(self, example: Example) -> Episode:
-        return Episode(example, self.store, self.operations, self.manifest.student, self.manifest.limits)
-
-    def _encoded(self, episode: Episode, number: int) -> Picture:
-        jpeg = to_jpeg(episode.workspace.picture(number))
-        return Picture(jpeg, hashlib.sha256(jpeg).hexdigest())
-
-
-_bench: Bench
-
-
-def set_up_bench(manifest: dict[str, Any], media: Path) -> None:
-    global _bench
-    _bench = Bench(Manifest(**manifest), media)
-
-
-def at_bench(job: str, *arguments: Any) -> Any:
-    """Run a method of this worker's bench."""
-    return getattr(_bench, job)(*arguments)
-
-
-# ---------------------------------------------------------------------------------------------- in the main process
-
-
 class Maker:
     """Turns rows into traces: what needs pixels goes to a worker, what needs words to the teacher."""
 
@@ -279,7 +191,7 @@ class Maker:
             verified = parse_object((await self._ask(self._verify_request(example, part), replies)).text) or {}
             answer = verified.get("answer")
             if verified.get("answerable") is True and isinstance(answer, str) and _right(answer, example):
-                return await self.workers.run(group, at_bench, "draft", example, (region,))  # type: ignore[no-any-return]
+                return await self.workers.run(group, at_bench, "draft", example, (region,))
             box = [round(value) for value in (region.box.x1, region.box.y1, region.box.x2, region.box.y2)]
             hint = f"The place called {region.label!r} was tried ({box} in pixels): it doesn't answer the question."
         if self.manifest.locate.order[-1] != "teacher":

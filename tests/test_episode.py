@@ -1,7 +1,5 @@
 """The one door to pixels: what is shown is exact, what is refused is told, and replay proves both."""
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -13,13 +13,13 @@ from dataforge import manifest, plugins, prompts
 ROOT = Path(__file__).parents[1]
 
 LAYERS = [
-    {"errors", "geometry", "records", "__init__"},
-    {"plugins", "prompts", "manifest", "runs", "media", "workspace", "metrics", "boxes", "replies", "tolerant", "workers"},
-    {"episode", "chat", "dialect", "operations", "posters", "sentences", "reading", "asking"},
-    {"locate", "compose", "write", "sources", "teachers", "checks"},
-    {"synth", "filter", "report", "show", "estimate", "doctor"},
-    {"cli", "screen"},
-]  # fmt: skip
+    set("__init__ errors geometry records".split()),
+    set("plugins prompts manifest runs media workspace metrics quantities boxes replies tolerant workers".split()),
+    set("episode chat dialect operations posters sentences reading asking".split()),
+    set("locate compose write sources teachers checks".split()),
+    set("bench synth filter report show estimate doctor".split()),
+    set("cli screen".split()),
+]
 """From the bottom; a module imports from its own layer or below."""
 
 
@@ -35,8 +35,6 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names if (ROOT / "dataforge" / f"{alias.name}.py").exists()}
         elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("dataforge."):
             found.add(node.module.split(".")[1])
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("training"):
-            found.add("training")
     return found
 
 

@@ -6,7 +6,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -149,6 +151,21 @@ def test_what_put_returned_from_survives_kill_9_of_several_writers(tmp_path: Pat
             done = out.read_text().rpartition("\n")[0].split("\n")
             assert len(done) > 200
             assert all(cache.get(f"{out.stem}-{number}") for number in done)
+
+
+def test_many_may_make_the_file_at_once(tmp_path: Path) -> None:
+    def open_and_put(path: Path, barrier: threading.Barrier, name: str) -> None:
+        barrier.wait()
+        with ReplyCache(path) as cache:
+            cache.put(name, ASKED, REPLY)
+
+    for turn in range(20):
+        path, barrier = tmp_path / f"{turn}.sqlite", threading.Barrier(6)
+        with ThreadPoolExecutor(6) as pool:
+            made = [pool.submit(open_and_put, path, barrier, str(number)) for number in range(6)]
+        assert [future.result() for future in made] == [None] * 6
+        with ReplyCache(path) as cache:
+            assert all(cache.get(str(number)) for number in range(6))
 
 
 # ------------------------------------------------------------------------------------------ asking

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from dataforge import exhibits, report
+from dataforge import report
 from dataforge.records import Failure, Trace, read_lines
-from dataforge.report import Report
+from dataforge.report import Report, exhibits
 from dataforge.runs import Run, append_line, write_lines
 from tests import drawn_run
 

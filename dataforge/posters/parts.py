@@ -73,9 +73,13 @@ class Measure:
         return f"{number} {self.unit}"
 
     def spellings(self, value: float) -> tuple[str, ...]:
-        """Accepted answers for a value: as printed, the unit set apart or spelled out, the bare number."""
+        """Accepted answers for a value: as printed, the unit set apart or spelled out, the bare number.
+
+        A bare number stands for a unit left out, never for a thousand times less.
+        """
         shown, number = self.show(value), f"{value:,.{self.decimals}f}"
-        others = [shown.replace(" ", ""), number, number.replace(",", "")]
+        others = [shown.replace(" ", "")]
+        others += [number, number.replace(",", "")] if self.unit != "k" else []
         if self.unit not in ("", "$"):
             others.insert(0, f"{number} {self.unit}")
         if self.unit == "%":

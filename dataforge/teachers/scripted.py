@@ -19,6 +19,8 @@ from dataforge.sentences import FRAMES, draw
 
 DRAWS = 60
 """Of a sentence that must not hold the answer; an answer such as "the" can't be kept out."""
+NAMED_ONCE = 0.6
+"""How often a look at a place that the thought has just named does not name it again."""
 LONGEST_LABEL = 240
 LONGEST_QUOTE = 90
 """Characters of raw print that a thought quotes."""
@@ -97,6 +99,8 @@ class Script:
         elif len(self.looks) > 1:
             why = "why_first"
         target = self._called(rng, look["target"], unnamed)
+        if why in ("why", "why_wide", "why_closer") and rng.random() < NAMED_ONCE:
+            target = rng.choice(FRAMES["named_before"])
         return f"{draw(rng, why, target=target)} {draw(rng, zoom)}"
 
     def _seen(self, rng: random.Random, at: int) -> str:

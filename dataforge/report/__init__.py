@@ -15,8 +15,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from dataforge import pages
 from dataforge.records import Failure, Record, Trace, read_lines
+from dataforge.report import pages
 from dataforge.runs import Run, write_whole
 
 SAMPLES_KEPT = 12

@@ -10,10 +10,10 @@ from string import Template
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
-from dataforge.elements import el, to_html
-from dataforge.exhibits import Pictures, exhibit
 from dataforge.media import MediaStore
 from dataforge.records import Failure, Trace
+from dataforge.report.elements import el, to_html
+from dataforge.report.exhibits import Pictures, exhibit
 
 if TYPE_CHECKING:
     from dataforge.report import Report
@@ -29,7 +29,7 @@ JUDGED_BY = {
 
 def page(report: "Report", samples: Sequence[Trace], failures: Sequence[Failure], store: MediaStore) -> str:
     """The whole page as HTML, with pictures cut from the store."""
-    template = Template(files("dataforge").joinpath("report.html").read_text(encoding="utf-8"))
+    template = Template(files("dataforge.report").joinpath("report.html").read_text(encoding="utf-8"))
     pictures = Pictures(store)
     exhibits = [exhibit(number, trace, pictures) for number, trace in enumerate(samples, start=1)]
     body = el("main", _head(report), _funnel(report), _charts(report), _numbers(report))

@@ -11,11 +11,11 @@ from xml.etree.ElementTree import Element
 
 from PIL import Image
 
-from dataforge.elements import el
 from dataforge.errors import ExampleError
 from dataforge.geometry import Box
 from dataforge.media import MediaStore, cut, fingerprint, to_jpeg
 from dataforge.records import Example, Observation, Step, Trace, Verdict, View
+from dataforge.report.elements import el
 
 WHOLE = (480, 900)
 """Largest width and height of a whole picture on the page, in CSS pixels."""

@@ -1,0 +1,95 @@
+"""What happens in a worker process: a row becomes a draft, with its pictures opened once and its operations run."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dataforge import plugins
+from dataforge.compose import Draft, compose
+from dataforge.episode import Episode
+from dataforge.locate import Located, cannot, locate
+from dataforge.manifest import Manifest
+from dataforge.media import MediaStore, cut, to_jpeg
+from dataforge.plugins import Operation, Picture, Row, Source
+from dataforge.records import Example, Region
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A draft and its encoded views, in order (none for a teacher that doesn't look)."""
+
+    draft: Draft
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class Unlocated:
+    """An example whose evidence has not been found yet, with its whole view for a teacher to search."""
+
+    example: Example
+    located: Located
+    whole: Picture | None
+
+
+class Bench:
+    """What a worker process needs to turn a row into a draft."""
+
+    def __init__(self, manifest: Manifest, media: Path) -> None:
+        self.manifest = manifest
+        self.store = MediaStore(media)
+        self.source: Source = plugins.build("source", manifest.source)
+        self.operations: list[Operation] = [plugins.build("operation", spec) for spec in manifest.operations]
+        self.sees = plugins.build("teacher", manifest.teacher).sees
+
+    def prepare(self, row: Row) -> Ready | Unlocated:
+        order = self.manifest.locate.order
+        before = order[: order.index("teacher")] if "teacher" in order else order
+        example = self.source.example(row, self.store)
+        located = locate(example, self.store, self.manifest.locate, before)
+        if located.regions:
+            return self.draft(example, located.regions)
+        if "teacher" not in order or not self.sees:
+            raise cannot(located)
+        return Unlocated(example, located, self._encoded(self._episode(example), 1))
+
+    def locate_after_teacher(self, example: Example) -> Ready:
+        order = self.manifest.locate.order
+        located = locate(example, self.store, self.manifest.locate, order[order.index("teacher") + 1 :])
+        if not located.regions:
+            raise cannot(located)
+        return self.draft(example, located.regions)
+
+    def draft(self, example: Example, regions: tuple[Region, ...]) -> Ready:
+        manifest, episode = self.manifest, self._episode(example)
+        draft = compose(example, regions, episode, manifest.compose, manifest.mix, manifest.seed)
+        numbers = range(1, len(episode.workspace.views) + 1) if self.sees else ()
+        return Ready(draft, tuple(self._encoded(episode, number) for number in numbers))
+
+    def part(self, example: Example, region: Region) -> Picture:
+        """A region with some air, alone, as a teacher must be able to answer from it."""
+        workspace = self._episode(example).workspace
+        air = max(8.0, 0.15 * max(region.box.width, region.box.height))
+        box = region.box.grow(air, air).outward().clamp(workspace.whole(region.media))
+        jpeg = to_jpeg(cut(self.store.open(example.media[region.media]), box, workspace.size(box, 256 * 28 * 28)))
+        return Picture(jpeg, hashlib.sha256(jpeg).hexdigest())
+
+    def _episode(self, example: Example) -> Episode:
+        return Episode(example, self.store, self.operations, self.manifest.student, self.manifest.limits)
+
+    def _encoded(self, episode: Episode, number: int) -> Picture:
+        jpeg = to_jpeg(episode.workspace.picture(number))
+        return Picture(jpeg, hashlib.sha256(jpeg).hexdigest())
+
+
+_bench: Bench
+
+
+def set_up_bench(manifest: dict[str, Any], media: Path) -> None:
+    global _bench
+    _bench = Bench(Manifest(**manifest), media)
+
+
+def at_bench(job: str, *arguments: Any) -> Any:
+    """Run a method of this worker's bench."""
+    return getattr(_bench, job)(*arguments)

@@ -1,0 +1,242 @@
+"""The command line as a person meets it: exit codes, one-line errors that name the fix, nothing lost."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dataforge.errors import UsageError
+from dataforge.records import Failure
+from dataforge.runs import Run, append_line
+from tests.servers import TeacherServer
+
+COMMAND = [sys.executable, "-c", "import sys, dataforge.cli; sys.argv[0] = 'dataforge'; dataforge.cli.main()"]
+
+
+def call(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {key: value for key, value in os.environ.items() if key != "OPENAI_API_KEY"} | environment
+    argv = [*COMMAND, *map(str, arguments)]
+    return subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, timeout=120)
+
+
+def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Exit code 2 and one line on stderr with all these words; nothing on stdout, no traceback."""
+    assert result.returncode == 2, (result.stdout, result.stderr)
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("note:")]
+    assert len(lines) == 1, result.stderr
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one finished run."""
+    folder = tmp_path_factory.mktemp("home")
+    result = call("synth", "--source", "infographics", "--limit", 3, cwd=folder)
+    assert result.returncode == 0, result.stderr
+    assert "traces.jsonl" in result.stdout
+    return folder
+
+
+def write(folder: Path, **content: object) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump({"name": "mine", "source": "infographics", "limit": 2} | content))
+    return path
+
+
+# ---------------------------------------------------------------------------------------------- what works
+
+
+def test_results_go_to_stdout_and_the_rest_to_stderr(home: Path) -> None:
+    result = call("synth", "--source", "infographics", "--limit", 3, "--json", cwd=home)
+    assert result.returncode == 0
+    summary = json.loads(result.stdout)
+    assert summary["read"] == summary["kept"] + summary["rejected"] + summary["failed"] == 3
+    assert "scripted teacher" in result.stderr
+
+
+def test_filter_show_schema_plugins_doctor(home: Path) -> None:
+    result = call("filter", "--json", cwd=home)
+    assert (result.returncode, json.loads(result.stdout)["kept"]) == (0, 3)
+    trace = next(Run.open(home / "runs" / "latest").traces())
+    shown = call("show", trace.id, cwd=home)
+    assert shown.returncode == 0
+    assert trace.answer in shown.stdout
+    assert json.loads(call("show", trace.id, "--json", cwd=home).stdout)["id"] == trace.id
+    schema = json.loads(call("schema", cwd=home).stdout)
+    assert set(schema["required"]) >= {"id", "example", "steps", "answer"}
+    listed = json.loads(call("plugins", "--json", cwd=home).stdout)
+    assert "zoom_in" in listed["operation"]
+    assert "padding" in listed["operation"]["zoom_in"]["options"]
+    assert call("doctor", cwd=home).returncode == 0
+
+
+def test_report_holds_its_pictures_and_asks_for_nothing(home: Path) -> None:
+    page = (home / "runs" / "latest" / "report.html").read_text()
+    assert "data:image/jpeg;base64," in page
+    assert 'src="http' not in page
+    assert 'href="http' not in page
+
+
+def test_dry_run_writes_nothing(tmp_path: Path) -> None:
+    result = call("synth", "--source", "infographics", "--limit", 2, "--dry-run", "--json", cwd=tmp_path)
+    assert result.returncode == 0
+    estimate = json.loads(result.stdout)
+    assert estimate["rows"] == 2
+    assert estimate["input_tokens"] > 1000
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_asks_the_teacher(tmp_path: Path) -> None:
+    with TeacherServer() as server:
+        result = call("doctor", "--teacher", "tiny-vision", "--base-url", server.url, cwd=tmp_path)
+        assert result.returncode == 0, result.stdout
+        assert server.requests == 0
+        wrong = call("doctor", "--teacher", "other", "--base-url", server.url, cwd=tmp_path)
+        assert wrong.returncode == 1
+        assert "tiny-vision" in wrong.stdout
+
+
+def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
+    for command in ("synth", "filter", "show", "schema", "plugins", "doctor"):
+        result = call(command, "--help", cwd=tmp_path)
+        assert result.returncode == 0
+        assert f"dataforge {command}" in result.stdout.split("Examples:")[1]
+
+
+def test_a_key_never_reaches_a_file_or_a_line(tmp_path: Path) -> None:
+    key = "sk-very-secret-0123456789"
+    with TeacherServer("wrong_key") as server:
+        flags = ["--teacher", "tiny-vision", "--base-url", server.url]
+        source = ["--source", "infographics", "--limit", 1]
+        result = call("synth", *source, *flags, cwd=tmp_path, OPENAI_API_KEY=key)
+        assert server.keys[0] == key
+    refused(result, "OPENAI_API_KEY")
+    assert key not in result.stdout + result.stderr
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or key.encode() not in path.read_bytes(), path
+
+
+# ---------------------------------------------------------------------------------------------- what is refused
+
+
+def test_no_source_or_two(tmp_path: Path) -> None:
+    refused(call("synth", cwd=tmp_path), "--source", "infographics", "--manifest")
+    refused(call("synth", "--source", "infografics", cwd=tmp_path), "did you mean 'infographics'")
+
+
+def test_a_manifest_that_is_not_there_or_not_yaml(tmp_path: Path) -> None:
+    refused(call("synth", "--manifest", "gone.yaml", cwd=tmp_path), "gone.yaml", "infographics")
+    (tmp_path / "bad.yaml").write_text("name: [\n")
+    refused(call("synth", "--manifest", "bad.yaml", cwd=tmp_path), "bad.yaml", "line")
+    (tmp_path / "list.yaml").write_text("- name\n")
+    refused(call("synth", "--manifest", "list.yaml", cwd=tmp_path), "mapping")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"filtr": []}, ["filtr", "did you mean 'filter'"]),
+        ({"student": {"patchh": 14}}, ["student.patchh", "did you mean 'patch'"]),
+        ({"limit": "many"}, ["limit", "many"]),
+        ({"limit": 0}, ["limit"]),
+        ({"mix": {"singel": 1}}, ["mix"]),
+        ({"mix": {"single": 0}}, ["mix"]),
+        ({"source": "infografics"}, ["source", "did you mean 'infographics'"]),
+        ({"source": {"name": "infographics", "per_postr": 1}}, ["did you mean 'per_poster'"]),
+        ({"operations": [{"name": "zoom_in", "padding": 3}]}, ["zoom_in", "padding"]),
+        ({"teacher": {"name": "openai_api"}}, ["openai_api", "model"]),
+        ({"validate": ["grounded", "plausible"]}, ["plausible"]),
+        ({"filter": ["replai"]}, ["did you mean 'replay'"]),
+        ({"name": "../up"}, ["name"]),
+        ({"seed": None}, ["seed"]),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_wrong_manifest_is_told_in_one_line(tmp_path: Path, content: dict[str, object], words: list[str]) -> None:
+    refused(call("synth", "--manifest", write(tmp_path, **content), cwd=tmp_path), *words)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_missing_path_and_a_missing_key(tmp_path: Path) -> None:
+    refused(call("synth", "--source", "infographics", "--path", "gone", cwd=tmp_path), "gone")
+    refused(call("synth", "--source", "infographics", "--teacher", "gpt-4.1-mini", cwd=tmp_path), "OPENAI_API_KEY")
+    refused(call("synth", "--source", "infographics", "--base-url", "http://x/v1", cwd=tmp_path), "--teacher")
+
+
+def test_no_run_no_trace_no_check(home: Path, tmp_path: Path) -> None:
+    refused(call("filter", cwd=tmp_path), "no run 'latest'")
+    refused(call("filter", "other", cwd=home), "no run 'other'", "infographics-")
+    refused(call("show", "nothing", cwd=home), "nothing")
+    refused(call("filter", "--check", "replai", cwd=home), "did you mean 'replay'")
+    refused(call("schema", "Thing", cwd=home), "Trace")
+    refused(call("plugins", "teachers", cwd=home), "teacher")
+
+
+def copied(home: Path, tmp_path: Path) -> Path:
+    shutil.copytree(home / "runs", tmp_path / "runs", symlinks=True)
+    return next((tmp_path / "runs").glob("infographics-*"))
+
+
+def test_a_stored_line_that_does_not_fit_names_file_line_and_field(home: Path, tmp_path: Path) -> None:
+    folder = copied(home, tmp_path)
+    lines = (folder / "traces.jsonl").read_text().splitlines()
+    spoiled = json.loads(lines[1])
+    spoiled["steps"][0]["thougt"] = spoiled["steps"][0].pop("thought")
+    (folder / "traces.jsonl").write_text("\n".join([lines[0], json.dumps(spoiled), lines[2], ""]))
+    refused(call("filter", cwd=tmp_path), "traces.jsonl line 2", "steps.0.thou")
+
+
+def test_a_folder_of_another_manifest_is_refused(home: Path, tmp_path: Path) -> None:
+    folder = copied(home, tmp_path)
+    stored = json.loads((folder / "manifest.json").read_text())
+    stored |= {"seed": 99, "digest": "0" * 12}
+    (folder / "manifest.json").write_text(json.dumps(stored))
+    result = call("synth", "--source", "infographics", "--limit", 3, cwd=tmp_path)
+    refused(result, "another manifest", "seed")
+
+
+def test_a_file_in_the_way_of_the_runs_folder(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    refused(call("synth", "--source", "infographics", "--limit", 1, cwd=tmp_path), "runs", "--runs")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_no_permission_to_write(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir(mode=0o500)
+    refused(call("synth", "--source", "infographics", "--limit", 1, cwd=tmp_path), "no permission", "--runs")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_told_in_one_line() -> None:
+    with pytest.raises(UsageError, match="full: free some space and run again"):
+        append_line(Path("/dev/full"), Failure(id="e", stage="read", reason="no_answer"))
+
+
+def test_a_line_torn_by_a_kill_is_no_obstacle(home: Path, tmp_path: Path) -> None:
+    folder = copied(home, tmp_path)
+    with (folder / "traces.jsonl").open("a") as lines:
+        lines.write('{"schema_version":1,"id":"poster-tr')
+    result = call("filter", "--json", cwd=tmp_path)
+    assert (result.returncode, json.loads(result.stdout)["kept"]) == (0, 3)
+    assert call("synth", "--source", "infographics", "--limit", 3, cwd=tmp_path).returncode == 0
+    assert (folder / "traces.jsonl").read_bytes() == (home / "runs" / folder.name / "traces.jsonl").read_bytes()
+
+
+def test_nothing_kept_is_exit_1(tmp_path: Path) -> None:
+    path = write(tmp_path, mix={"direct": 1}, limit=2)
+    result = call("synth", "--manifest", path, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "failed 2" in result.stdout
+    assert "no_kind_fits" in result.stdout
+
+
+def test_completion_script(tmp_path: Path) -> None:
+    result = call("--show-completion", cwd=tmp_path, SHELL="/bin/bash")
+    assert result.returncode in (0, 1)
+    assert "Traceback" not in result.stderr
