@@ -126,8 +126,10 @@ class Board:
         if len({region.media for region in self.regions}) > 1:
             return False
         together, picture = self._together(), self.workspace.whole(self.regions[0].media)
-        return together.area < LARGEST_LOOK / 2 * picture.area and all(
-            self._legible(region, self._as_shown(region.media, together)) is not False for region in self.regions
+        air = self.settings.margin[0] * math.sqrt(together.area)
+        look = together.grow(air, air)
+        return look.area < LARGEST_LOOK / 2 * picture.area and all(
+            self._legible(region, self._as_shown(region.media, look)) is not False for region in self.regions
         )
 
     def _together(self) -> Box:
