@@ -11,9 +11,9 @@ import pkgutil
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dataforge.errors import UsageError
 from dataforge.records import Example, Failure, Trace, Verdict, View
@@ -91,15 +91,22 @@ class Operation(Plugin):
         raise NotImplementedError
 
 
+class Ask(Protocol):
+    """Asks a teacher; the reply comes from the cache where it has been paid for."""
+
+    async def __call__(self, request: "Request") -> "Reply": ...
+
+
 @dataclass(frozen=True)
 class Kit:
-    """What a check may use beside the trace: where the run's pictures lie."""
+    """What a check may use beside the trace: where the run's pictures lie, and for some a teacher."""
 
     store: "MediaStore"
+    ask: Ask | None = None
 
 
 class Check(Plugin):
-    """Decides whether a stored trace is good."""
+    """Decides whether a stored trace is good, from the trace and its pictures alone."""
 
     reasons: ClassVar[tuple[str, ...]] = ()
 
@@ -119,6 +126,24 @@ class Check(Plugin):
     def failed(self, reason: str, detail: str = "", score: float | None = None) -> Verdict:
         assert reason in self.reasons, f"{self.name} does not list the reason {reason}"
         return Verdict(check=self.name, ok=False, reason=reason, detail=detail, score=score)
+
+
+class AskingCheck(Check):
+    """A check that asks a model, its own or the run's teacher; it only sees what the cheap checks let through."""
+
+    teacher: str | dict[str, Any] | None = Field(default=None, description="who is asked; the run's teacher if none")
+
+    async def examine(self, trace: Trace, kit: Kit) -> Verdict:
+        """The verdict; `kit.ask` asks the check's teacher. ExampleError where it gives no usable reply."""
+        raise NotImplementedError
+
+
+class SetCheck(Check):
+    """A check of a trace against the others: runs last, in one process, over the survivors in their order."""
+
+    def sift(self, traces: Iterator[Trace], kit: Kit) -> Iterator[Verdict]:
+        """One verdict for each trace, in order; memory may grow with a few bytes a trace, never with its text."""
+        raise NotImplementedError
 
 
 class Picture(NamedTuple):
