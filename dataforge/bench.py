@@ -1,6 +1,5 @@
 """What happens in a worker process: a row becomes a draft, with its pictures opened once and its operations run."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,17 +9,22 @@ from dataforge.compose import Draft, compose
 from dataforge.episode import Episode
 from dataforge.locate import Located, cannot, locate
 from dataforge.manifest import Manifest
-from dataforge.media import MediaStore, cut, to_jpeg
+from dataforge.media import MediaStore, cut
 from dataforge.plugins import Operation, Picture, Row, Source
-from dataforge.records import Example, Region
+from dataforge.records import Example, Kind, Region
+from dataforge.shown import around, encoded
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A draft and its encoded views, in order (none for a teacher that doesn't look)."""
+    """A draft and its encoded views, in order (none for a teacher that doesn't look).
+
+    `example` is there with a draft that a base model may fail to solve: another kind is then drawn of it.
+    """
 
     draft: Draft
     pictures: tuple[Picture, ...]
+    example: Example | None = None
 
 
 @dataclass(frozen=True)
@@ -60,26 +64,26 @@ class Bench:
             raise cannot(located)
         return self.draft(example, located.regions)
 
-    def draft(self, example: Example, regions: tuple[Region, ...]) -> Ready:
+    def draft(self, example: Example, regions: tuple[Region, ...], unfit: tuple[Kind, ...] = ()) -> Ready:
         manifest, episode = self.manifest, self._episode(example)
-        draft = compose(example, regions, episode, manifest.compose, manifest.mix, manifest.seed)
-        numbers = range(1, len(episode.workspace.views) + 1) if self.sees else ()
-        return Ready(draft, tuple(self._encoded(episode, number) for number in numbers))
+        solvable = manifest.direct is not None
+        draft = compose(
+            example, regions, episode, manifest.compose, manifest.mix, manifest.seed, direct=solvable, unfit=unfit
+        )
+        tried = solvable and draft.kind == "direct"
+        numbers = range(1, len(episode.workspace.views) + 1) if self.sees or tried else ()
+        return Ready(draft, tuple(self._encoded(episode, number) for number in numbers), example if tried else None)
 
     def part(self, example: Example, region: Region) -> Picture:
         """A region with some air, alone, as a teacher must be able to answer from it."""
-        workspace = self._episode(example).workspace
-        air = max(8.0, 0.15 * max(region.box.width, region.box.height))
-        box = region.box.grow(air, air).outward().clamp(workspace.whole(region.media))
-        jpeg = to_jpeg(cut(self.store.open(example.media[region.media]), box, workspace.size(box, 256 * 28 * 28)))
-        return Picture(jpeg, hashlib.sha256(jpeg).hexdigest())
+        media, box, size = around(region, example, self.manifest.student)
+        return encoded(cut(self.store.open(example.media[media]), box, size))
 
     def _episode(self, example: Example) -> Episode:
         return Episode(example, self.store, self.operations, self.manifest.student, self.manifest.limits)
 
     def _encoded(self, episode: Episode, number: int) -> Picture:
-        jpeg = to_jpeg(episode.workspace.picture(number))
-        return Picture(jpeg, hashlib.sha256(jpeg).hexdigest())
+        return encoded(episode.workspace.picture(number))
 
 
 _bench: Bench

@@ -180,6 +180,73 @@ def show(
         screen.out.print(showing.render(trace, opened))
 
 
+@app.command(
+    short_help="Browse a run in a local page.",
+    epilog=_examples("dataforge view", "dataforge view infographics-3fa91c --port 8700"),
+)
+def view(
+    run: RunName = "latest",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes any free one.")] = 8700,
+    runs: RunsFolder = RUNS,
+) -> None:
+    """Browse a run in a local page: filter, search, look at every view, mark what to keep or drop.
+
+    Only this machine can reach it. Marks are kept in the run folder and honoured by `filter`.
+    """
+    from dataforge import screen
+    from dataforge import view as viewing
+    from dataforge.runs import Run, find_run
+
+    opened = Run.open(find_run(runs, run))
+    viewing.serve(opened, port, lambda address: screen.note(f"{address} (Ctrl-C ends it)"))
+
+
+@app.command(
+    short_help="What a change did: two runs side by side.",
+    epilog=_examples("dataforge diff infographics-3fa91c infographics-77b0e2"),
+)
+def diff(
+    run_a: Annotated[str, typer.Argument(help="A run's folder or name.")],
+    run_b: RunName = "latest",
+    runs: RunsFolder = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two runs: what a changed prompt, teacher or threshold did to counts, verdicts and answers."""
+    from dataforge import diff as differing
+    from dataforge import screen
+    from dataforge.runs import Run, find_run
+
+    made = differing.compare(Run.open(find_run(runs, run_a)), Run.open(find_run(runs, run_b)))
+    if as_json:
+        typer.echo(made.model_dump_json())
+    else:
+        screen.out.print(differing.render(made))
+
+
+@app.command(
+    short_help="Hash a set, to keep its like out of training.",
+    epilog=_examples(
+        "dataforge fingerprint VStarBench --out vstar.prints",
+        "dataforge fingerprint hub:lmms-lab/HR-Bench@test --out hrbench.prints",
+    ),
+)
+def fingerprint(
+    what: Annotated[str, typer.Argument(help="A folder, table, run, manifest, or hub:REPO[:CONFIG][@SPLIT].")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write the hashes of a set's pictures and questions to a file that the check `contaminated` reads.
+
+    The file holds no picture and no text, so it can be passed on where the set can't.
+    """
+    from dataforge import fingerprints
+
+    header = fingerprints.make(what, out)
+    unread = f"; {header.unreadable} unreadable, first: {header.first_unreadable}" if header.unreadable else ""
+    said = f"{out}: {header.pictures} pictures, {header.questions} questions{unread}"
+    typer.echo(header.model_dump_json() if as_json else said)
+
+
 @app.command(short_help="Print a record's JSON Schema.", epilog=_examples("dataforge schema Trace > trace.schema.json"))
 def schema(record: Annotated[str, typer.Argument(help="Trace, Failure, or Manifest.")] = "Trace") -> None:
     """Print the JSON Schema of a stored record."""

@@ -13,7 +13,7 @@ can be read in the whole view is for `direct` alone.
 import hashlib
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -67,15 +67,20 @@ def compose(
     settings: Compose,
     mix: Mapping[Kind, float],
     seed: int,
+    direct: bool = False,
+    unfit: Sequence[Kind] = (),
 ) -> Draft:
     """Draw a kind by the mix and run its looks; ExampleError("compose", "no_kind_fits") when none can be made.
 
-    The draw is seeded by `seed` and the example's id, so it doesn't depend on what else is in the run.
+    `direct` may be drawn where the evidence can't be read in the whole view, too, for a model to try; `unfit` are kinds
+    that have been tried. The draw is seeded by `seed` and the example's id, so it doesn't depend on what else is in the
+    run.
     """
     rng = random.Random(hashlib.sha256(f"{seed}/{example.id}".encode()).digest())
     board = Board(example, regions, episode, settings, rng)
-    eligible = {kind: share for kind, share in mix.items() if share > 0 and kind in board.eligible()}
-    unfit: list[str] = []
+    fitting = (board.eligible() | ({"direct"} if direct else set())) - set(unfit)
+    eligible = {kind: share for kind, share in mix.items() if share > 0 and kind in fitting}
+    unfit = list(unfit)
     while eligible:
         kind = rng.choices(list(eligible), weights=list(eligible.values()))[0]
         try:

@@ -26,6 +26,8 @@ PAPER_MIX: dict[Kind, float] = {"single": 0.3, "recrop_once": 0.2, "recrop_twice
 
 PROMPTS = ("write", "rewrite", "locate", "verify")
 """Prompts whose text shapes a trace."""
+CHECK_PROMPTS = ("judge", "necessary", "faithful")
+"""Prompts of checks that ask a model: a run keeps them, outside its digest."""
 
 
 class Part(BaseModel):
@@ -58,6 +60,14 @@ class Write(Part):
     reveal_answer: bool = Field(default=False, description="tell the teacher the answer; kept in provenance")
 
 
+class Direct(Part):
+    """Text-space traces: a base model answers the plain question from the whole view, and what is right is kept."""
+
+    teacher: Spec = Field(description="the base model, whose own words become the thought")
+    samples: int = Field(default=4, ge=1, description="answers drawn for each question")
+    least: float = Field(default=0.5, gt=0, le=1, description="share of right ones that shows that no look is needed")
+
+
 class Manifest(Part):
     """One run, from source to checks."""
 
@@ -71,6 +81,7 @@ class Manifest(Part):
     locate: Locate = Locate()
     compose: Compose = Compose()
     mix: dict[Kind, float] = PAPER_MIX
+    direct: Direct | None = Field(default=None, description="who writes traces of kind `direct`; the teacher if none")
     write: Write = Write()
     validate_: tuple[Spec, ...] = Field(default=("well_formed", "grounded", "answer", "no_leak"), alias="validate")
     filter: tuple[Spec, ...] = ("well_formed", "grounded", "answer", "no_leak", "replay")
@@ -94,8 +105,13 @@ class Manifest(Part):
 
     def shape(self) -> dict[str, Any]:
         """What shapes a trace, with every plug-in's options spelled out."""
-        keep = {"seed", "student", "limits", "locate", "compose", "mix", "write", "prompts"}
+        keep = {"seed", "student", "limits", "locate", "compose", "mix", "write"}
         shape = self.model_dump(mode="json", include=keep)
+        shape["prompts"] = {name: text for name, text in self.prompts.items() if name not in CHECK_PROMPTS}
+        if self.direct:  # left out where there is none, so that older runs keep their digest
+            teacher = resolved("teacher", self.direct.teacher)
+            prompt = find_prompt("guideline_plain").fingerprint
+            shape["direct"] = self.direct.model_dump(mode="json") | {"teacher": teacher, "prompt": prompt}
         shape["source"] = resolved("source", self.source)
         shape["teacher"] = resolved("teacher", self.teacher)
         shape["operations"] = [resolved("operation", spec) for spec in self.operations]
@@ -131,7 +147,9 @@ def load(
         raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UsageError(f"{path}: a manifest is a mapping of keys such as name, source, teacher")
-    content |= {"prompts": {name: find_prompt(name, path.parent).text for name in PROMPTS}} | (changes or {})
+    content |= {"prompts": {name: find_prompt(name, path.parent).text for name in (*PROMPTS, *CHECK_PROMPTS)}} | (
+        changes or {}
+    )
     if source_path is not None:
         content["source"] = _spelled(content.get("source")) | {"path": str(source_path)}
     if teacher is not None:
@@ -151,8 +169,14 @@ def parse(content: dict[str, Any], where: str) -> Manifest:
     except ValidationError as error:
         raise UsageError(f"{where}: {plugins.explain(error, Manifest)}") from None
     manifest.shape()
+    if manifest.direct and not plugins.build("teacher", manifest.direct.teacher).sees:
+        raise UsageError(f"{where}: direct: its teacher can't see, so it solves nothing; name a model")
     for spec in manifest.filter:
         plugins.build("check", spec)
+    for spec in manifest.validate_:
+        check = plugins.build("check", spec)
+        if isinstance(check, (plugins.AskingCheck, plugins.SetCheck)):
+            raise UsageError(f"{where}: validate: {check.name} takes a model or the whole set; put it under filter")
     return manifest
 
 

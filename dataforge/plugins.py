@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dataforge.errors import UsageError
+from dataforge.prompts import Prompt, find_prompt
 from dataforge.records import Example, Failure, Trace, Verdict, View
 
 if TYPE_CHECKING:
@@ -99,16 +100,23 @@ class Ask(Protocol):
 
 @dataclass(frozen=True)
 class Kit:
-    """What a check may use beside the trace: where the run's pictures lie, and for some a teacher."""
+    """What a check may use beside the trace: where the run's pictures lie, and for some a teacher and prompts."""
 
     store: "MediaStore"
     ask: Ask | None = None
+    prompts: Mapping[str, str] = field(default_factory=dict)
+
+    def prompt(self, name: str) -> Prompt:
+        """The run's own prompt of that name, else the shipped one."""
+        return Prompt(name, self.prompts[name]) if name in self.prompts else find_prompt(name)
 
 
 class Check(Plugin):
     """Decides whether a stored trace is good, from the trace and its pictures alone."""
 
     reasons: ClassVar[tuple[str, ...]] = ()
+    opens_pictures: ClassVar[bool] = False
+    """Costs a decoded picture, so it only sees what the checks that don't let through."""
 
     def judge(self, trace: Trace, kit: Kit) -> Verdict:
         raise NotImplementedError
@@ -129,13 +137,28 @@ class Check(Plugin):
 
 
 class AskingCheck(Check):
-    """A check that asks a model, its own or the run's teacher; it only sees what the cheap checks let through."""
+    """A check that asks a model, its own or the run's teacher; it only sees what the cheap checks let through.
+
+    A trace whose model gives no usable reply is rejected with the reason `no_reply`, which isn't remembered.
+    """
 
     teacher: str | dict[str, Any] | None = Field(default=None, description="who is asked; the run's teacher if none")
+
+    reasons: ClassVar[tuple[str, ...]] = ("no_reply",)
+    prompts: ClassVar[tuple[str, ...]] = ()
+    """Names of the prompts that it asks with: a changed text makes its verdicts anew."""
+    thresholds: ClassVar[frozenset[str]] = frozenset()
+    """Options that `again` lays over what a verdict has measured."""
+    needs_teacher: ClassVar[bool] = True
+    """Without a model that sees there is no verdict; else `kit.ask` may be None."""
 
     async def examine(self, trace: Trace, kit: Kit) -> Verdict:
         """The verdict; `kit.ask` asks the check's teacher. ExampleError where it gives no usable reply."""
         raise NotImplementedError
+
+    def again(self, verdict: Verdict) -> Verdict:
+        """A verdict of `examine` under this check's thresholds, from its score and detail alone."""
+        return verdict
 
 
 class SetCheck(Check):
@@ -165,13 +188,15 @@ class Request:
     """One question to a teacher.
 
     `schema` is the JSON schema of the reply (an object of strings, numbers, arrays). `truth` is what a teacher that
-    writes from the annotation may read; it is never sent anywhere.
+    writes from the annotation may read; it is never sent anywhere. Requests that differ in `sample` alone are drawn
+    anew from the same model, and kept apart.
     """
 
-    purpose: Literal["write", "locate", "verify"]
+    purpose: Literal["write", "locate", "verify", "answer", "judge"]
     messages: tuple[Message, ...]
     schema: Mapping[str, Any]
     truth: Mapping[str, Any] = field(default_factory=dict)
+    sample: int = 0
 
 
 class Reply(NamedTuple):

@@ -3,6 +3,7 @@
 A `prompts` folder beside the user's manifest wins over the shipped one, file by file.
 """
 
+import functools
 import hashlib
 import re
 from dataclasses import dataclass
@@ -41,9 +42,18 @@ class Prompt:
 
 def find_prompt(name: str, beside: Path | None = None) -> Prompt:
     """The prompt of that name from `beside`/prompts, else the shipped one."""
+    return _find(name, (beside / "prompts", shipped_folder("prompts"))) if beside else _shipped(name)
+
+
+@functools.cache
+def _shipped(name: str) -> Prompt:
+    """Read once: rendering a trace asks for it again and again."""
+    return _find(name, (shipped_folder("prompts"),))
+
+
+def _find(name: str, folders: tuple[Path, ...]) -> Prompt:
     if not re.fullmatch(r"[a-z0-9_]+", name):
         raise UsageError(f"a prompt's name is lower-case letters, digits and _, not {name!r}")
-    folders = ([beside / "prompts"] if beside else []) + [shipped_folder("prompts")]
     for folder in folders:
         path = folder / f"{name}.md"
         if path.is_file():

@@ -18,6 +18,9 @@ from dataforge.geometry import Box
 SCHEMA_VERSION: Literal[1] = 1
 """Raised when a stored trace of the version before can no longer be read."""
 
+BY_HAND = "marked"
+"""The name under which a person's word stands among the verdicts."""
+
 Kind = Literal["direct", "single", "recrop_once", "recrop_twice", "zoom_further", "compare"]
 Role = Literal["look", "mistake", "recover", "answer"]
 Learn = Literal["both", "thought", "call", "none"]
@@ -32,11 +35,16 @@ class Record(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
+
+class Placed(Record):
+    """Base of the records that say where something is."""
+
+    box: Box
+
     @model_validator(mode="after")
-    def _boxes_are_ordered(self) -> Self:
-        box = getattr(self, "box", None)
-        if isinstance(box, Box) and not (box.x1 < box.x2 and box.y1 < box.y2):
-            raise ValueError(f"box {list(box)} is empty or reversed")
+    def _box_is_ordered(self) -> Self:
+        if not (self.box.x1 < self.box.x2 and self.box.y1 < self.box.y2):
+            raise ValueError(f"box {list(self.box)} is empty or reversed")
         return self
 
 
@@ -48,7 +56,9 @@ class Media(Record):
 
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the file's bytes")
     kind: Literal["image", "video"] = "image"
-    suffix: str = Field(description="file name ending in the run's media folder, such as .jpg")
+    suffix: str = Field(
+        pattern=r"^(\.[A-Za-z0-9]{1,8})?$", description="file name ending in the run's media folder, such as .jpg"
+    )
     width: int = Field(gt=0, description="pixels, upright (after EXIF orientation)")
     height: int = Field(gt=0, description="pixels, upright")
     frames: int = Field(default=1, gt=0)
@@ -56,7 +66,7 @@ class Media(Record):
     origin: str = Field(default="", description="where it came from, without a path of the machine")
 
 
-class Region(Record):
+class Region(Placed):
     """A place in one media item: where evidence lies, or another thing worth a look."""
 
     box: Box = Field(description="source pixels, upright")
@@ -89,7 +99,7 @@ class Call(Record):
     arguments: dict[str, Any] = {}
 
 
-class View(Record):
+class View(Placed):
     """One picture as shown: its number, size and hash, and which part of the source it shows."""
 
     number: int = Field(ge=1)
@@ -176,6 +186,9 @@ class Provenance(Record):
     output_tokens: int = 0
     cost_usd: float = 0.0
     unfit: tuple[str, ...] = Field(default=(), description="kinds drawn before that did not fit the example")
+    solved: tuple[int, int] | None = Field(
+        default=None, description="of a text-space trace: right answers, and samples, of the model that wrote it"
+    )
     seed: int = 0
     pillow: str = Field(default="", description="version that cut the views: a hash may differ under another")
 
@@ -206,7 +219,9 @@ class Trace(Record):
 
     @property
     def ok(self) -> bool:
-        return all(verdict.ok for verdict in self.verdicts)
+        """No check says no; a person who keeps the trace by hand overrules them."""
+        by_hand = any(verdict.ok and verdict.check == BY_HAND for verdict in self.verdicts)
+        return by_hand or all(verdict.ok for verdict in self.verdicts)
 
 
 class Failure(Record):

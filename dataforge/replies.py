@@ -78,7 +78,8 @@ def request_key(teacher: Teacher, request: Request) -> str:
         "messages": messages,
         "schema": request.schema,
     }
-    return _digest(asked)
+    # left out where it is 0, so that the keys of all replies stored before samples were known still hold
+    return _digest(asked | ({"sample": request.sample} if request.sample else {}))
 
 
 def reply_digest(reply: Reply) -> str:

@@ -67,7 +67,7 @@ def filter_progress(run: Run) -> Iterator[Callable[[Sifted], None]]:
     with run.traces_path.open("rb") as lines:
         total = sum(1 for _ in lines)
     with _bar(total, "traces") as update:
-        yield lambda sifted: update(sifted.kept + sifted.rejected, f"{sifted.kept} kept, {sifted.rejected} rejected")
+        yield lambda sifted: update(sifted.done, sifted.stage)
 
 
 def show_run(run: Run, summary: Report, as_json: bool) -> None:

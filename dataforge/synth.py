@@ -9,8 +9,9 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
+from typing import Any
 
 import PIL
 
@@ -22,13 +23,15 @@ from dataforge.compose import Draft
 from dataforge.episode import used
 from dataforge.errors import ExampleError, UsageError
 from dataforge.locate import LOCATE_SCHEMA, VERIFY_SCHEMA, said_box
-from dataforge.manifest import Manifest
+from dataforge.manifest import PROMPTS, Manifest
 from dataforge.media import MediaStore
 from dataforge.metrics import score
 from dataforge.plugins import Check, Kit, Message, Picture, Reply, Request, Row, Source, Teacher
-from dataforge.records import Example, Failure, Provenance, Trace, Verdict
+from dataforge.prompts import find_prompt
+from dataforge.records import Example, Failure, Provenance, Step, Trace, Verdict
 from dataforge.replies import ReplyCache, reply_digest
 from dataforge.runs import Run
+from dataforge.solve import right_ones, samples
 from dataforge.tolerant import parse_object
 from dataforge.workers import Workers, default_count, in_order
 from dataforge.write import again, complaint_about, request, steps
@@ -87,9 +90,10 @@ async def _synth(run: Run, watch: Callable[[Progress], None]) -> Progress:
     workers = Workers(count, EXAMPLE_TIMEOUT_S, set_up_bench, arguments)
     try:
         with ReplyCache(run.folder.parent / "replies.sqlite") as cache:
-            async with teacher.session():
+            async with teacher.session(), AsyncExitStack() as stack:
                 progress.asking = Asking(teacher, cache)
-                maker = Maker(manifest, workers, progress.asking, run.store)
+                solving = await _base_model(manifest, cache, stack)
+                maker = Maker(manifest, workers, progress.asking, run.store, solving)
                 rows = _rows_to_do(plugins.build("source", manifest.source), run, progress)
                 window = max(4 * count, 2 * teacher.in_flight)
                 async with aclosing(in_order(rows, maker.make, window)) as records:
@@ -104,6 +108,14 @@ async def _synth(run: Run, watch: Callable[[Progress], None]) -> Progress:
     finally:
         workers.close()
     return progress
+
+
+async def _base_model(manifest: Manifest, cache: ReplyCache, stack: AsyncExitStack) -> Asking | None:
+    """Who writes the text-space traces, its session open on the stack; none where the manifest names no one."""
+    if manifest.direct is None:
+        return None
+    model: Teacher = plugins.build("teacher", manifest.direct.teacher)
+    return Asking(await stack.enter_async_context(model.session()), cache)
 
 
 def _rows_to_do(source: Source, run: Run, progress: Progress) -> Iterator[Row | Failure]:
@@ -142,8 +154,11 @@ class Streak:
 class Maker:
     """Turns rows into traces: what needs pixels goes to a worker, what needs words to the teacher."""
 
-    def __init__(self, manifest: Manifest, workers: Workers, asking: Asking, store: MediaStore) -> None:
+    def __init__(
+        self, manifest: Manifest, workers: Workers, asking: Asking, store: MediaStore, solving: Asking | None
+    ) -> None:
         self.manifest = manifest
+        self.solving = solving
         self.workers = workers
         self.asking = asking
         self.kit = Kit(store)
@@ -152,7 +167,7 @@ class Maker:
         self._provenance = Provenance(
             version=__version__,
             manifest=manifest.digest(),
-            prompts={name: manifest.prompt(name).fingerprint for name in manifest.prompts},
+            prompts={name: manifest.prompt(name).fingerprint for name in PROMPTS if name in manifest.prompts},
             operations=used(operations),
             student=manifest.student,
             limits=manifest.limits,
@@ -172,6 +187,11 @@ class Maker:
             replies: list[Reply] = []
             if isinstance(ready, Unlocated):
                 ready = await self._ground(row.group, ready, replies)
+            if ready.example is not None:
+                if solved := await self._solve(ready, replies):
+                    return solved
+                job = ("draft", ready.example, ready.draft.regions, (*ready.draft.unfit, "direct"))
+                ready = await self.workers.run(row.group, at_bench, *job)
             return await self._write(ready, replies)
         except ExampleError as error:
             return Failure(id=row.id, stage=error.stage, reason=error.reason, detail=error.detail[:500])
@@ -212,6 +232,28 @@ class Maker:
         replies.append(reply)
         return reply
 
+    # ------------------------------------------------------------------ solving without a look
+
+    async def _solve(self, ready: Ready, replies: list[Reply]) -> Trace | None:
+        """The base model's own answer as a trace, or None where too few of its samples are right."""
+        settings, draft = self.manifest.direct, ready.draft
+        assert self.solving is not None
+        assert settings is not None
+        told = await samples(draft, ready.pictures, self.manifest.student, settings, self.solving)
+        replies += told
+        right = right_ones(told, draft.example)
+        if len(right) < settings.least * settings.samples:
+            return None
+        author = {
+            "teacher": self.solving.teacher.title,
+            "scripted": False,
+            "answer_revealed": False,
+            "prompts": {"guideline_plain": find_prompt("guideline_plain").fingerprint},
+            "solved": (len(right), settings.samples),
+        }
+        traces = (self._judged(self._trace(draft, (step,), answer, replies, author)) for step, answer in right)
+        return next((trace for trace in traces if trace.ok), None)
+
     # ------------------------------------------------------------------ writing and validating
 
     async def _write(self, ready: Ready, replies: list[Reply]) -> Trace:
@@ -225,7 +267,7 @@ class Maker:
             filled = parse_object(reply.text)
             complaint = complaint_about(filled, draft)
             if not complaint and filled is not None:
-                trace = self._judged(self._trace(draft, filled, replies, rewrites))
+                trace = self._judged(self._trace(draft, *steps(draft, filled), replies, {"rewrites": rewrites}))
                 complaint = self._complaint(trace)
                 if not complaint:
                     return trace
@@ -234,16 +276,17 @@ class Maker:
             raise ExampleError("write", "bad_form", complaint)
         return trace
 
-    def _trace(self, draft: Draft, filled: Mapping[str, str], replies: list[Reply], rewrites: int) -> Trace:
-        made, answer = steps(draft, filled)
+    def _trace(
+        self, draft: Draft, made: tuple[Step, ...], answer: str, replies: list[Reply], written: Mapping[str, Any]
+    ) -> Trace:
         provenance = self._provenance.model_copy(
             update={
                 "replies": tuple(reply_digest(reply) for reply in replies),
-                "rewrites": rewrites,
                 "input_tokens": sum(reply.input_tokens for reply in replies),
                 "output_tokens": sum(reply.output_tokens for reply in replies),
                 "cost_usd": round(sum(reply.cost_usd for reply in replies), 8),
                 "unfit": draft.unfit,
+                **written,
             }
         )
         return Trace(

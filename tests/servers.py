@@ -61,11 +61,18 @@ class TeacherServer:
     """A server on a free loopback port; everything it was asked is in `bodies`."""
 
     def __init__(
-        self, *behave: str, fill: Fill | None = None, delay_s: float = 0.0, log: Path | None = None, port: int = 0
+        self,
+        *behave: str,
+        fill: Fill | None = None,
+        say: Callable[[Mapping[str, Any]], str] = lambda body: "A fine picture, I would say.",
+        delay_s: float = 0.0,
+        log: Path | None = None,
+        port: int = 0,
     ) -> None:
         assert set(behave) <= set(BEHAVIOURS), behave
         self.behave = set(behave)
         self.fill = fill or fixed_text
+        self.say = say  # where no form is asked for
         self.delay_s = SLOW_S if "slow" in behave else delay_s
         self.log = log
         self.bodies: list[dict[str, Any]] = []
@@ -164,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _text(self, body: dict[str, Any], behave: set[str]) -> str:
         schema = schema_of(body, prompt_only="ignore_schema" in behave)
         if schema is None:
-            return "A fine picture, I would say."
+            return self.owner.say(body)
         text = json.dumps(self.owner.fill(schema, body))
         if "fenced" in behave:
             return f"Here you are:\n```json\n{text}\n```\nAnything else?"

@@ -4,16 +4,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from dataforge import plugins
+from dataforge import chat, plugins
 from dataforge.compose import compose
 from dataforge.episode import Episode, used
+from dataforge.errors import ExampleError
 from dataforge.geometry import Box
 from dataforge.manifest import Compose
 from dataforge.media import MediaStore, to_jpeg
 from dataforge.operations.zoom_in import ZoomIn
-from dataforge.plugins import Check, Kit
+from dataforge.plugins import AskingCheck, Check, Kit, SetCheck
 from dataforge.records import Call, Example, Kind, Limits, Observation, Provenance, Region, Step, Student, Trace
 from dataforge.write import slots, steps
 
@@ -70,12 +73,20 @@ def make(kit: Kit) -> Callable[[Kind], Trace]:
     return made
 
 
+ALONE = [
+    name
+    for name in plugins.names("check")
+    if not issubclass(plugins.find("check", name), (AskingCheck, SetCheck))  # theirs are in test_model_checks and so on
+]
+"""Checks that judge a trace from itself alone."""
+
+
 def check(name: str) -> Check:
     return plugins.build("check", name)  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("kind", ["single", "recrop_once", "recrop_twice", "zoom_further"])
-@pytest.mark.parametrize("name", plugins.names("check"))
+@pytest.mark.parametrize("name", ALONE)
 def test_a_good_trace_passes(make: Callable[[Kind], Trace], kit: Kit, kind: Kind, name: str) -> None:
     verdict = check(name).judge(make(kind), kit)
     assert verdict.ok, verdict
@@ -104,6 +115,17 @@ def with_view_box(trace: Trace, index: int, box: Box) -> Trace:
     assert seen is not None
     views = (seen.views[0].model_copy(update={"box": box}),)
     return with_step(trace, index, observation=seen.model_copy(update={"views": views}))
+
+
+def with_view_size(trace: Trace, index: int, width: int, height: int) -> Trace:
+    seen = trace.steps[index].observation
+    assert seen is not None
+    views = (seen.views[0].model_copy(update={"width": width, "height": height}),)
+    return with_step(trace, index, observation=seen.model_copy(update={"views": views}))
+
+
+def with_print(trace: Trace, text_px: float | None) -> Trace:
+    return trace.model_copy(update={"regions": (trace.regions[0].model_copy(update={"text_px": text_px}),)})
 
 
 def with_answer(trace: Trace, answer: str) -> Trace:
@@ -160,6 +182,13 @@ BROKEN: list[tuple[str, str, Kind, Callable[[Trace], Trace]]] = [
     ("no_leak", "answer_before_evidence", "recrop_once", lambda t: with_step(t, 0, thought="Perhaps 4715 came.")),
     ("no_leak", "answer_before_evidence", "recrop_once", lambda t: with_step(t, 1, thought="So it's 4 715, I see.")),
     ("no_leak", "answer_before_evidence", "single", lambda t: choice(t, "The option Oslo looks right.")),
+    ("no_leak", "answer_in_other_words", "single", lambda t: with_step(t, 0, thought="It says 4.715 thousand, maybe.")),
+    ("no_leak", "answer_in_other_words", "recrop_once", lambda t: with_step(t, 1, thought="So 4715.0 people came.")),
+    ("legible", "too_small", "single", lambda t: with_view_size(t, 0, 56, 28)),
+    ("legible", "too_small", "recrop_once", lambda t: with_view_size(with_print(t, None), 1, 56, 28)),
+    ("legible", "zoom_not_needed", "single", lambda t: with_print(t, 24)),
+    ("legible", "zoom_not_needed", "single", lambda t: with_region(with_print(t, None), Box(0, 0, 900, 900))),
+    ("legible", "needs_a_look", "single", lambda t: t.model_copy(update={"kind": "direct"})),
     ("no_leak", "annotation_talk", "single", lambda t: with_step(t, 1, thought="The cropped image says 4,715.")),
     ("no_leak", "annotation_talk", "single", lambda t: with_step(t, 0, thought="The bounding box is at the foot.")),
     ("no_leak", "coordinates", "single", lambda t: with_step(t, 0, thought="I zoom to [10, 20, 300, 400].")),
@@ -196,7 +225,7 @@ def test_every_reason_has_its_trace() -> None:
     """A reason code that no test trips is a claim that no one has seen."""
     tripped = {(name, reason) for name, reason, _, _ in BROKEN}
     beside = {("replay", "media_changed"), ("replay", "media_unreadable")}
-    listed = {(name, reason) for name in plugins.names("check") for reason in check(name).reasons}
+    listed = {(name, reason) for name in ALONE for reason in check(name).reasons}
     assert listed - tripped == beside
 
 
@@ -205,6 +234,41 @@ def test_what_the_question_names_cannot_leak(make: Callable[[Kind], Trace], kit:
     spoken = with_step(trace, 0, thought="I must see whether it was 4,715 or 3,200.")
     assert check("no_leak").judge(spoken, kit).ok
     assert check("no_leak").judge(choice(make("single"), "It is Rome, Oslo or Turin."), kit).ok
+
+
+@pytest.mark.parametrize(
+    ("answer", "thought", "leaks"),
+    [
+        ("12%", "About twelve percent of them, I guess.", True),
+        ("12%", "There are 12 rows.", False),
+        ("2", "There are two places to compare.", False),
+        ("5 km", "It must be five kilometres.", True),
+        ("5 km", "I see five roads.", False),
+        ("$1.2 million", "It cost 1,200,000 dollars.", True),
+        ("1200000", "Perhaps 1.2 million.", True),
+        ("1990", "The chart begins in 1991.", False),
+        ("50 kg", "The figure should be 50 km.", False),
+        ("May 2014 and June 2015", "Around 2014.", False),
+    ],
+)
+def test_a_number_leaks_in_other_words(
+    make: Callable[[Kind], Trace], kit: Kit, answer: str, thought: str, leaks: bool
+) -> None:
+    trace = with_step(with_example(make("single"), answers=(answer,)), 0, thought=thought)
+    assert check("no_leak").judge(trace, kit).ok is not leaks
+    named = with_example(trace, question=f"Is it more than {answer}?")
+    assert check("no_leak").judge(named, kit).ok, "what the question names can't leak"
+
+
+def test_legible_knows_full_resolution_and_what_a_model_has_solved(make: Callable[[Kind], Trace], kit: Kit) -> None:
+    """A view in full resolution can't be bettered; a question that was solved from the whole view needs no look."""
+    tiny = with_print(make("single"), 2)
+    seen = tiny.steps[0].observation
+    assert seen is not None
+    box = seen.views[0].box
+    assert check("legible").judge(with_view_size(tiny, 0, round(box.width), round(box.height)), kit).ok
+    solved = tiny.provenance.model_copy(update={"solved": (3, 4)})
+    assert check("legible").judge(tiny.model_copy(update={"kind": "direct", "provenance": solved}), kit).ok
 
 
 def test_no_complaint_tells_a_teacher_the_key(make: Callable[[Kind], Trace], kit: Kit) -> None:
@@ -219,3 +283,24 @@ def test_no_complaint_tells_a_teacher_the_key(make: Callable[[Kind], Trace], kit
 def test_a_step_may_carry_only_known_roles() -> None:
     with pytest.raises(ValueError, match="role"):
         Step(thought="x", role="guess")  # type: ignore[arg-type]
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    thought=st.text(st.sampled_from(list("ab .\n<>\\{}[]()|boxed_toolcal")) | st.characters(), min_size=1, max_size=30),
+    answer=st.text(st.sampled_from(list("4 a\\{}<$%_,")) | st.characters(), min_size=1, max_size=8),
+    argument=st.one_of(st.integers(), st.floats(), st.text(max_size=4), st.lists(st.floats(), max_size=4), st.none()),
+)
+def test_what_is_called_plain_reads_back(
+    make: Callable[[Kind], Trace], kit: Kit, thought: str, answer: str, argument: object
+) -> None:
+    """The short cut says what rendering would have said."""
+    call = CALL.model_copy(update={"arguments": {"target_image": argument}})
+    trace = with_answer(with_step(with_step(make("single"), 0, call=call), 1, thought=thought), answer)
+    if thought.strip() and answer.strip():
+        try:
+            chat.turns(trace, (), trace.provenance.student, system=None)
+            reads_back = True
+        except ExampleError:
+            reads_back = False
+        assert check("well_formed").judge(trace, kit).ok == reads_back

@@ -10,8 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from dataforge import report
+from dataforge.geometry import Box
 from dataforge.records import Failure, Trace, read_lines
-from dataforge.report import Report, exhibits
+from dataforge.report import Report, counting, exhibits, pictures, samples
 from dataforge.runs import Run, append_line, write_lines
 from tests import drawn_run
 
@@ -73,11 +74,61 @@ def test_numbers_of_a_run(run: Run) -> None:
     )
 
 
+def test_the_funnel_goes_from_read_to_kept(run: Run) -> None:
+    made = report.summarise(run)
+    assert made.funnel == {
+        "read": 11,
+        "after media": 10,
+        "after locate": 8,
+        "after answer": 7,
+        "after no_leak": 6,
+        "kept": 6,
+    }
+    page = page_of(run)
+    assert "From read to kept" in page.text
+
+
+def test_reasons_by_kind_and_source(run: Run) -> None:
+    made = report.summarise(run)
+    assert made.reasons_by_kind == {"single": {"answer: wrong": 1, "no_leak: coordinates": 1}}
+    assert made.reasons_by_source == {"drawn": {"answer: wrong": 1, "no_leak: coordinates": 1}}
+    assert page_of(run).text.count("Why rejected, by kind and source") == 1
+
+
+def test_tokens_of_a_trace_are_binned(run: Run) -> None:
+    made = report.summarise(run)
+    assert made.replies == {"under 250": 8}
+    assert sum(made.view_sizes.values()) == 8
+    assert [counting.token_bin(tokens) for tokens in (249, 250, 16000)] == ["under 250", "250 to 500", "over 16,000"]
+
+
+def test_a_trace_kept_by_hand_counts_as_kept(run: Run) -> None:
+    traces = list(run.traces())
+    write_lines(run.folder / "kept.jsonl", traces[:7])
+    write_lines(run.folder / "rejected.jsonl", traces[7:])
+    made = report.summarise(run)
+    assert (made.kept, made.rejected) == (7, 1), "poster-6 has a failed verdict, and was kept all the same"
+    assert made.rejections == {"no_leak: coordinates": 1}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "box"), [("/../../../../etc/passwd", None), (".png", (0, 0, 10**9, 10**9))], ids=["path", "box"]
+)
+def test_a_trace_that_names_what_is_not_the_runs_shows_nothing(run: Run, suffix: str, box: tuple[int, ...]) -> None:
+    trace = list(run.traces())[1]
+    media = trace.example.media[0].model_copy(update={"suffix": suffix})
+    example = trace.example.model_copy(update={"media": (media,)})
+    view = trace.all_views[-1].model_copy(update={"box": Box(*map(float, box))} if box else {})
+    address, sentence = pictures.Pictures(run.store).view(example, view, (420, 420))
+    assert not address
+    assert sentence.startswith("no picture: ")
+
+
 @pytest.mark.parametrize(
     ("share", "label"), [(0.0, "under 0.1%"), (0.001, "0.1% to 0.3%"), (0.2999, "10% to 30%"), (1.0, "over 30%")]
 )
 def test_share_bins_are_half_open(share: float, label: str) -> None:
-    assert report.share_bin(share) == label
+    assert counting.share_bin(share) == label
 
 
 def test_a_report_that_does_not_add_up_is_refused(run: Run) -> None:
@@ -132,8 +183,15 @@ def test_every_sample_shows_its_pictures_looks_and_verdicts(run: Run) -> None:
     assert [tag for tag, _ in page.elements].count("img") == views
     marks = [attributes["class"] for tag, attributes in page.elements if tag == "g"]
     assert marks.count("mark mistake") == 4
-    assert marks.count("mark look") == 8
-    assert marks.count("mark evidence") == 9
+    assert marks.count("mark look") == 8 + 1, "the zoom of a zoom is drawn on its parent view as well"
+    shown = sum(
+        view.box.overlaps(region.box)
+        for trace in run.traces()
+        for step in trace.looks
+        for view in (step.observation.views if step.observation else ())
+        for region in trace.regions
+    )
+    assert marks.count("mark evidence") == 9 + shown
     assert "answer 0.00: wrong" in page.text
     assert "thoughts written by rule from the annotation" in page.text
     assert page.text.count("call · masked") == 4
@@ -141,7 +199,7 @@ def test_every_sample_shows_its_pictures_looks_and_verdicts(run: Run) -> None:
 
 def test_a_zoom_of_a_zoom_is_drawn_where_it_lies_on_the_source(run: Run) -> None:
     trace = next(trace for trace in run.traces() if trace.kind == "zoom_further")
-    article = exhibits.exhibit(1, trace, exhibits.Pictures(run.store))
+    article = exhibits.exhibit(1, trace, pictures.Pictures(run.store))
     rect = next(mark for mark in article.iter("g") if mark.get("class") == "mark look").findall("rect")[1]
     scale = 375 / 1000, 900 / 2400
     box = trace.all_views[-1].box
@@ -198,31 +256,31 @@ def test_a_missing_picture_leaves_a_place(run: Run) -> None:
 def test_pixels_that_are_not_the_recorded_ones_are_said(run: Run) -> None:
     trace = list(read_lines(run.traces_path, Trace))[1]
     other = trace.all_views[-1].model_copy(update={"sha256": "0" * 64})
-    address, sentence = exhibits.Pictures(run.store).view(trace.example, other)
+    address, sentence = pictures.Pictures(run.store).view(trace.example, other, (420, 420))
     assert address
     assert "not the pixels" in sentence
 
 
 def test_pictures_beyond_the_budget_are_left_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exhibits, "PAGE_BYTES", 30_000)
+    monkeypatch.setattr(pictures, "PAGE_BYTES", 30_000)
     page = page_of(run)
     assert "left out: the page holds enough pictures" in page.text
     assert (run.folder / "report.html").stat().st_size < 30_000 * 4 / 3 + 100_000
 
 
 def test_samples_are_few_and_from_every_kind_and_reason(run: Run) -> None:
-    samples = report.Samples()
+    seen = samples.Samples()
     traces = list(run.traces())
     for number in range(200):
         for trace in traces:
-            samples.see(trace.model_copy(update={"id": f"{trace.id}-{number}"}))
-        samples.see_failure(Failure(id=f"f-{number}", stage="locate", reason="not_found"))
-    chosen = samples.traces()
-    assert len(chosen) == report.SAMPLES_KEPT + report.SAMPLES_REJECTED
-    assert {trace.kind for trace in chosen if trace.ok} == {trace.kind for trace in traces}
-    assert {report.first_reason(trace) for trace in chosen if not trace.ok} == {
+            seen.see(trace.model_copy(update={"id": f"{trace.id}-{number}"}), trace.ok)
+        seen.see_failure(Failure(id=f"f-{number}", stage="locate", reason="not_found"))
+    chosen = seen.traces()
+    assert len(chosen) == samples.SAMPLES_KEPT + samples.SAMPLES_REJECTED
+    assert {trace.kind for trace, kept in chosen if kept} == {trace.kind for trace in traces}
+    assert {report.first_reason(trace) for trace, kept in chosen if not kept} == {
         "answer: wrong",
         "no_leak: coordinates",
     }
-    assert len(samples.failures) == report.FAILURES_OF_ONE_REASON
-    assert sum(map(len, samples.kept.values())) <= report.HELD * 6
+    assert len(seen.failures) == samples.FAILURES_OF_ONE_REASON
+    assert sum(map(len, seen.kept.values())) <= samples.HELD * 6

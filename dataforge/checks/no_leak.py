@@ -1,10 +1,16 @@
-"""No leak: nothing is known before it has been seen."""
+"""No leak: nothing is known before it has been seen.
+
+The answer is looked for as it is written and, where it is a number, in other words: "4.7 thousand" or "4,700 units" for
+"4700", "12 percent" for "12%". A small whole number without a unit says too little to prove anything: "two places" is
+not the answer 2.
+"""
 
 import re
 from collections.abc import Iterator
 from typing import ClassVar
 
 from dataforge.plugins import Check, Kit
+from dataforge.quantities import CARRIER, COUNTS, Quantity, quantities
 from dataforge.records import Example, Trace, Verdict
 
 ANNOTATION_TALK = re.compile(
@@ -12,7 +18,21 @@ ANNOTATION_TALK = re.compile(
     r"|\bbbox|coordinates|reference answer|correct answer is given|as instructed|the (json|slot|prompt)\b",
     re.IGNORECASE,
 )
+TALK_HOLDS = (
+    *("bounding", "annotat", "truth", "crop", "provided", "bbox", "coordinates", "reference", "correct answer"),
+    *("instructed", "json", "slot", "prompt"),
+)
+"""One of these stands in any text that ANNOTATION_TALK finds something in: most texts are done with at once."""
+COORDINATES_HOLD = ("[", "(", "px", "pixels")
 COORDINATES = re.compile(r"[\[(]\s*\d+(\.\d+)?\s*(,\s*\d+(\.\d+)?\s*){3}[\])]|\b\d+ ?(px|pixels)\b", re.IGNORECASE)
+DIGIT = re.compile(r"\d")
+PARTS = re.compile(r"[^\W\d_]+|\d{1,3}(?!\d)")
+"""Of a plain answer, what any writing of it holds: its words, and the last figures of its numbers."""
+FIGURES = re.compile(r"\d[\d.,]*")
+LARGE_WORDS = ("hundred", "thousand", "million", "billion", "trillion")
+COUNT_WORDS = re.compile(rf"\b(?:{'|'.join(COUNTS)})\b", re.IGNORECASE)
+SMALL = 20
+"""Whole numbers up to here come up in any talk."""
 
 
 class NoLeak(Check):
@@ -22,23 +42,41 @@ class NoLeak(Check):
     without the others.
     """
 
-    reasons: ClassVar[tuple[str, ...]] = ("answer_before_evidence", "annotation_talk", "coordinates")
+    reasons: ClassVar[tuple[str, ...]] = (
+        "answer_before_evidence",
+        "answer_in_other_words",
+        "annotation_talk",
+        "coordinates",
+    )
 
     def complaint(self, verdict: Verdict) -> str:
-        if verdict.reason == "answer_before_evidence":
+        if verdict.reason in ("answer_before_evidence", "answer_in_other_words"):
             return "A text before the picture with the evidence already says what is only seen there."
         return super().complaint(verdict)
 
     def judge(self, trace: Trace, kit: Kit) -> Verdict:
         for number, step in enumerate(trace.steps, start=1):
-            if found := ANNOTATION_TALK.search(step.thought):
-                return self.failed("annotation_talk", f"step {number}: {found.group()!r}")
-            if found := COORDINATES.search(step.thought):
-                return self.failed("coordinates", f"step {number}: {found.group()!r}")
-        for number, thought in _before_evidence(trace):
-            if leaked := _leaked(thought, trace.example):
+            folded = step.thought.casefold()
+            if found := _found(ANNOTATION_TALK, folded, TALK_HOLDS):
+                return self.failed("annotation_talk", f"step {number}: {found!r}")
+            if found := _found(COORDINATES, folded, COORDINATES_HOLD):
+                return self.failed("coordinates", f"step {number}: {found!r}")
+        thoughts = list(_before_evidence(trace))
+        if not thoughts:
+            return self.passed()
+        key = Key(trace.example)
+        for number, thought in thoughts:
+            if leaked := key.said_in(thought):
                 return self.failed("answer_before_evidence", f"step {number} already says {leaked!r}")
+            if leaked := key.in_other_words_in(thought):
+                return self.failed("answer_in_other_words", f"step {number} already says {leaked}")
         return self.passed()
+
+
+def _found(pattern: re.Pattern[str], text: str, holds: tuple[str, ...]) -> str:
+    """What the pattern finds in a text that may only match where one of `holds` stands in it."""
+    found = pattern.search(text) if any(part in text for part in holds) else None
+    return found.group() if found else ""
 
 
 def _before_evidence(trace: Trace) -> Iterator[tuple[int, str]]:
@@ -51,22 +89,74 @@ def _before_evidence(trace: Trace) -> Iterator[tuple[int, str]]:
             return
 
 
-def _leaked(thought: str, example: Example) -> str:
-    """The answer that a thought gives away, or nothing. Lone letters and digits don't tell."""
-    if example.answer_type == "choice":
-        said = [choice for choice in example.choices if _says(thought, choice)]
-        keys = {letter.strip().upper() for letter in example.answers}
-        telling = [choice for index, choice in enumerate(example.choices) if chr(ord("A") + index) in keys]
-        return said[0] if len(said) == 1 and said[0] in telling and not _says(example.question, said[0]) else ""
-    for answer in example.answers:
-        if len(answer.strip()) > 1 and _says(thought, answer) and not _says(example.question, answer):
-            return answer
-    return ""
+class Key:
+    """What an example's thoughts may not give away: its answers, less what the question itself names."""
+
+    def __init__(self, example: Example) -> None:
+        self.example = example
+        self.question = _plain(example.question)
+        letters = {chr(ord("A") + index): choice for index, choice in enumerate(example.choices)}
+        self.options = [(choice, _plain(choice)) for choice in example.choices if example.answer_type == "choice"]
+        if self.options:
+            told = [letters.get(answer.strip().upper(), "") for answer in example.answers]
+        else:  # lone letters and digits don't tell
+            told = [answer for answer in example.answers if len(answer.strip()) > 1]
+        plain_ones = [(answer, plain) for answer in told if (plain := _plain(answer))]
+        self.answers = [(answer, plain) for answer, plain in plain_ones if f" {plain} " not in f" {self.question} "]
+        self.parts = [PARTS.findall(plain) for _, plain in self.answers]
+        self.numbers = [(number, _figures(answer)) for answer, _ in self.answers if (number := _telling_number(answer))]
+
+    def said_in(self, thought: str) -> str:
+        """The answer that a thought holds between word bounds, or nothing; an option only tells without the others."""
+        folded = thought.casefold()
+        if not any(all(part in folded for part in parts) for parts in self.parts):
+            return ""
+        text = f" {_plain(thought)} "
+        said = [answer for answer, plain in self.answers if f" {plain} " in text]
+        if said and self.options and sum(f" {plain} " in text for _, plain in self.options) != 1:
+            return ""
+        return said[0] if said else ""
+
+    def in_other_words_in(self, thought: str) -> str:
+        """The number of a thought that is the answer's, or nothing."""
+        for number, figures in self.numbers:
+            if _may_say(thought, number, figures):
+                said = next((said for said in quantities(thought) if _same(said, number)), None)
+                if said and not any(said.value == other.value for other in quantities(self.example.question)):
+                    return f"{said.value} {' '.join(said.unit)}".strip()
+        return ""
 
 
-def _says(text: str, answer: str) -> bool:
-    """Whether the text holds the answer between word bounds, digits grouped in any way."""
-    return bool(_plain(answer)) and f" {_plain(answer)} " in f" {_plain(text)} "
+def _may_say(thought: str, number: Quantity, figures: set[str]) -> bool:
+    """Whether it is worth reading the thought's numbers: the same figures stand in it, or a number in words."""
+    if figures & _figures(thought):
+        return True
+    folded = thought.casefold()
+    in_words = _small(number) or any(word in folded for word in LARGE_WORDS)
+    return in_words and COUNT_WORDS.search(folded) is not None
+
+
+def _figures(text: str) -> set[str]:
+    """The significant figures of each number, however it is scaled: 4,700 and 4.7 have the same."""
+    return {re.sub(r"\D", "", number).strip("0") for number in FIGURES.findall(text)}
+
+
+def _telling_number(answer: str) -> Quantity | None:
+    """The answer as one number that isn't said by chance, or None: a small count needs a unit to tell anything."""
+    if len(answer) > 40 or not (DIGIT.search(answer) or COUNT_WORDS.search(answer)) or len(answer.split()) > 3:
+        return None
+    found = quantities(CARRIER.sub("", answer))
+    return None if len(found) != 1 or (_small(found[0]) and not found[0].unit) else found[0]
+
+
+def _small(number: Quantity) -> bool:
+    return number.value.denominator == 1 and abs(number.value) <= SMALL
+
+
+def _same(said: Quantity, answer: Quantity) -> bool:
+    if said.value != answer.value:
+        return False
+    return said.unit == answer.unit if _small(answer) else not (said.unit and answer.unit) or said.unit == answer.unit
 
 
 def _plain(text: str) -> str:

@@ -11,6 +11,7 @@ from dataforge.records import Trace, Verdict
 class Replay(Check):
     """Every recorded call, run again with the recorded options, gives the recorded observation and pixel hashes."""
 
+    opens_pictures: ClassVar[bool] = True
     reasons: ClassVar[tuple[str, ...]] = (
         "views",
         "geometry",

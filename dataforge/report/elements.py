@@ -5,7 +5,7 @@ from xml.etree.ElementTree import Element, tostring
 Child = Element | str | None
 
 
-def el(name: str, *children: Child, **attributes: str | float) -> Element:
+def el(name: str, /, *children: Child, **attributes: str | float) -> Element:
     """An element. `class_` becomes the attribute class, `aria_label` aria-label; a child of None is left out."""
     named = {key.rstrip("_").replace("_", "-"): _plain(value) for key, value in attributes.items()}
     made = Element(name, named)

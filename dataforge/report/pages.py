@@ -1,23 +1,24 @@
 """The report's page: one file that needs nothing else, with its pictures inside.
 
-`report.html` beside this module holds the style and the frame; what goes into it is built as elements, so a question
-that holds markup stays a question.
+`report.html` and `report.css` beside this module hold the frame and the style; what goes into it is built as elements,
+so a question that holds markup stays a question.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from string import Template
-from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
 from dataforge.media import MediaStore
 from dataforge.records import Failure, Trace
+from dataforge.report.counting import Report
 from dataforge.report.elements import el, to_html
-from dataforge.report.exhibits import Pictures, exhibit
+from dataforge.report.exhibits import exhibit
+from dataforge.report.pictures import Pictures
 
-if TYPE_CHECKING:
-    from dataforge.report import Report
-
+COLUMNS = 8
+"""Sources in the table of reasons."""
 ROWS = 12
 """Bars in one chart; the rest is summed up in one row."""
 JUDGED_BY = {
@@ -27,21 +28,25 @@ JUDGED_BY = {
 }
 
 
-def page(report: "Report", samples: Sequence[Trace], failures: Sequence[Failure], store: MediaStore) -> str:
+Sample = tuple[Trace, bool]
+"""A trace, and whether it is kept."""
+
+
+def page(report: Report, samples: Sequence[Sample], failures: Sequence[Failure], store: MediaStore) -> str:
     """The whole page as HTML, with pictures cut from the store."""
-    template = Template(files("dataforge.report").joinpath("report.html").read_text(encoding="utf-8"))
+    frame, style = (files("dataforge.report").joinpath(f"report.{end}").read_text("utf-8") for end in ("html", "css"))
     pictures = Pictures(store)
-    exhibits = [exhibit(number, trace, pictures) for number, trace in enumerate(samples, start=1)]
-    body = el("main", _head(report), _funnel(report), _charts(report), _numbers(report))
+    exhibits = [exhibit(number, trace, pictures, kept) for number, (trace, kept) in enumerate(samples, start=1)]
+    body = el("main", _head(report), _funnel(report), _charts(report), _reasons(report), _numbers(report))
     if exhibits:
         body.append(el("section", el("h2", "Sample traces"), _index(samples), _key(), *exhibits))
     if failures:
         body.append(_failures(report, failures))
     title = to_html(el("title", f"{report.name} {report.digest[:6]}: run report"))
-    return template.substitute(title=title, body=to_html(body))
+    return Template(frame).substitute(title=title, style=style, body=to_html(body))
 
 
-def _head(report: "Report") -> Element:
+def _head(report: Report) -> Element:
     head = el(
         "header",
         el("h1", report.name),
@@ -57,7 +62,7 @@ def _head(report: "Report") -> Element:
     return head
 
 
-def _funnel(report: "Report") -> Element:
+def _funnel(report: Report) -> Element:
     """read = kept + rejected + failed, as numbers and as one bar."""
     parts = {"kept": report.kept, "rejected": report.rejected, "failed": report.failed}
     sums = [_sum("read", report.read, "")]
@@ -80,14 +85,17 @@ def _percent(count: int, whole: int) -> str:
     return f"{100 * count / whole:.1f}%" if whole else ""
 
 
-def _charts(report: "Report") -> Element:
+def _charts(report: Report) -> Element:
     charts = [
+        _chart("From read to kept", report.funnel) if report.read else None,
         _chart("Kind of trace", report.kinds, report.rejected_kinds),
         _chart("Why rejected", report.rejections, report.rejections),
         _chart("Why failed", report.failures, fill="failed"),
         _chart("Source", report.sources),
         _chart("Answer type", report.answer_types),
         _chart("Looks in a trace", report.looks),
+        _chart("View tokens in a trace", report.view_sizes),
+        _chart("Teacher tokens of a trace", report.replies),
         _chart("Evidence, share of the picture", report.evidence),
         _chart("Who said where the evidence is", report.said_by),
         _chart("Role of steps", report.roles),
@@ -117,7 +125,27 @@ def _chart(
     return el("div", el("h2", title), el("ul", *bars), class_="card chart")
 
 
-def _numbers(report: "Report") -> Element | None:
+def _reasons(report: Report) -> Element | None:
+    """Why rejected, by kind and by source: one row a reason."""
+    if not report.rejections:
+        return None
+    sources = dict(itertools.islice(report.sources.items(), COLUMNS))
+    columns = [(kind.replace("_", " "), report.reasons_by_kind.get(kind, {})) for kind in report.kinds]
+    columns += [(source, report.reasons_by_source.get(source, {})) for source in sources]
+    groups = [("", 2, ""), ("kind", len(report.kinds), "kind"), ("source", len(sources), "source")]
+    over = el("tr", *(el("th", name, colspan=span, class_=f"group {class_}") for name, span, class_ in groups))
+    names = el(
+        "tr", *(el("th", name, scope="col") for name in ("check: reason", "all", *(name for name, _ in columns)))
+    )
+    rows = []
+    for reason, count in report.rejections.items():
+        cells = [el("td", f"{counts[reason]:,}" if reason in counts else "·") for _, counts in columns]
+        rows.append(el("tr", el("th", reason, scope="row"), el("td", el("b", f"{count:,}")), *cells))
+    table = el("table", el("thead", over, names), el("tbody", *rows), class_="counts")
+    return el("section", el("h2", "Why rejected, by kind and source"), el("div", table, class_="scroll"), class_="card")
+
+
+def _numbers(report: Report) -> Element | None:
     traces = report.kept + report.rejected
     if not traces:
         return None
@@ -136,10 +164,10 @@ def _numbers(report: "Report") -> Element | None:
     return el("section", el("h2", "What it took"), el("dl", *pairs), el("p", note, class_="dim"), class_="card took")
 
 
-def _index(samples: Sequence[Trace]) -> Element:
+def _index(samples: Sequence[Sample]) -> Element:
     links = []
-    for number, trace in enumerate(samples, start=1):
-        what = trace.kind.replace("_", " ") + ("" if trace.ok else " ✗")
+    for number, (trace, kept) in enumerate(samples, start=1):
+        what = trace.kind.replace("_", " ") + ("" if kept else " ✗")
         links.append(el("li", el("a", f"{number} {what}", href=f"#sample-{number}")))
     return el("nav", el("ul", *links), aria_label="Sample traces")
 
@@ -155,7 +183,7 @@ def _key() -> Element:
     )
 
 
-def _failures(report: "Report", failures: Sequence[Failure]) -> Element:
+def _failures(report: Report, failures: Sequence[Failure]) -> Element:
     rows = [
         el(
             "tr",

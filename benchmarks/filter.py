@@ -1,0 +1,376 @@
+"""The filter's figures, side by side in one run.
+
+    .venv/bin/python benchmarks/filter.py                 all three tables, some minutes on two cores
+    .venv/bin/python benchmarks/filter.py cheap faults    only these
+
+cheap   checks of text and geometry on 10,000 stored traces of a real scripted run: traces/s, first pass and with all
+        known
+replay  CPU of replaying a run's traces against decoding and cutting the same pictures with bare Pillow calls
+faults  good traces, each broken in one known way: how many are caught, and for the right reason
+"""
+
+import resource
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from dataforge import manifest, plugins
+from dataforge.checks.faithful import Faithful, claimed_sight
+from dataforge.filter import sift
+from dataforge.geometry import Box
+from dataforge.media import REDUCING_GAP, MediaStore
+from dataforge.plugins import Check, Kit
+from dataforge.records import Region, Step, Trace, View
+from dataforge.runs import Run
+from dataforge.synth import synth
+
+CONSOLE = Console()
+TRACES = 10_000
+GOOD = 300
+CHEAP = ("well_formed", "grounded", "answer", "no_leak", "legible")
+
+
+def table(title: str, *columns: str) -> Table:
+    made = Table(title=title, title_justify="left")
+    for column in columns:
+        made.add_column(column, justify="left" if column == columns[0] else "right")
+    return made
+
+
+@contextmanager
+def drawn(count: int = GOOD) -> Iterator[Run]:
+    """A real run of the scripted teacher in a folder that is thrown away."""
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = manifest.load(manifest.shipped("infographics"), {"limit": count})
+        with Run.start(Path(folder), chosen) as run:
+            CONSOLE.print(f"drawing {count} traces", style="dim")
+            synth(run)
+            yield run
+
+
+# ---------------------------------------------------------------------------------------------- cheap checks
+
+
+def cheap(run: Run) -> None:
+    """Wall time of a whole filter pass, workers' start and the writing of its files included."""
+    stored = run.traces_path.read_bytes()
+    lines = stored.splitlines(True)
+    with run.traces_path.open("wb") as many:
+        for number in range(TRACES):
+            line = lines[number % len(lines)]
+            many.write(line.replace(b'"id":"', b'"id":"%d-' % (number // len(lines)), 1))
+    shown = table(f"{TRACES:,} stored traces, {', '.join(CHEAP)}", "pass", "wall s", "traces/s", "CPU s", "verdicts")
+    for name in ("first", "all known"):
+        before, began = _cpu(), time.perf_counter()
+        sifted = sift(run, CHEAP)
+        wall = time.perf_counter() - began
+        assert (sifted.kept, sifted.rejected) == (TRACES, 0), sifted.reasons
+        judged = sum(sifted.judged.values())
+        shown.add_row(name, f"{wall:.2f}", f"{TRACES / wall:,.0f}", f"{_cpu() - before:.2f}", f"{judged:,}")
+    CONSOLE.print(shown)
+    run.traces_path.write_bytes(stored)
+
+
+def _cpu() -> float:
+    """Of this process and of those that have ended under it; workers run under a server that is counted at its end."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+# ---------------------------------------------------------------------------------------------- replay
+
+
+def bare(traces: list[Trace], store: MediaStore) -> None:
+    """What no replay can do without: each picture decoded once, each view cut."""
+    path, image = Path(), Image.new("RGB", (1, 1))
+    for trace in traces:
+        for view in trace.all_views:
+            wanted = store.path(trace.example.media[view.media])
+            if wanted != path:
+                path, image = wanted, Image.open(wanted).convert("RGB")
+            part = image.crop(tuple(map(int, view.box)))
+            part.resize((view.width, view.height), Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
+
+
+def replayed(traces: list[Trace], store: MediaStore) -> None:
+    check, kit = plugins.build("check", "replay"), Kit(store)
+    for trace in traces:
+        assert check.judge(trace, kit).ok
+
+
+def replay(run: Run, rounds: int = 5) -> None:
+    """CPU in one process, in turns, so that the ratio holds when the machine's speed drifts."""
+    traces = list(run.traces())[:60]
+    times: dict[str, list[float]] = {"decoding and cutting alone": [], "replay": []}
+    for turn in range(rounds + 1):
+        for name, job in zip(times, (bare, replayed), strict=True):
+            store = MediaStore(run.store.folder)
+            began = time.process_time()
+            job(traces, store)
+            if turn:  # the first round warms the disk cache
+                times[name].append(time.process_time() - began)
+    shown = table(f"replay of {len(traces)} traces", "way", "CPU ms a trace", "ratio")
+    floor = min(times["decoding and cutting alone"])
+    for name, taken in times.items():
+        shown.add_row(name, f"{1000 * min(taken) / len(traces):.1f}", f"{min(taken) / floor:.2f}")
+    CONSOLE.print(shown)
+
+
+# ---------------------------------------------------------------------------------------------- planted faults
+
+Plant = Callable[[Trace], Trace | None]
+"""Breaks a good trace in one way; None where it can't be broken so."""
+
+
+def with_step(trace: Trace, index: int, **changes: object) -> Trace:
+    steps = list(trace.steps)
+    steps[index] = steps[index].model_copy(update=changes)
+    return trace.model_copy(update={"steps": tuple(steps)})
+
+
+def with_view(trace: Trace, index: int, **changes: object) -> Trace:
+    seen = trace.steps[index].observation
+    assert seen is not None
+    views = (seen.views[0].model_copy(update=changes),)
+    return with_step(trace, index, observation=seen.model_copy(update={"views": views}))
+
+
+def last_look(trace: Trace) -> int:
+    return len(trace.steps) - 2
+
+
+def first_mistake(trace: Trace) -> int | None:
+    return next((index for index, step in enumerate(trace.steps) if step.role == "mistake"), None)
+
+
+def view_of(step: Step) -> View:
+    assert step.observation is not None
+    return step.observation.views[0]
+
+
+def elsewhere(trace: Trace) -> Region | None:
+    """A place of the evidence's size that no look shows, on the other side of the picture."""
+    region = trace.regions[0]
+    media = trace.example.media[region.media]
+    x = 0.0 if region.box.x1 > media.width / 2 else media.width - region.box.width
+    y = 0.0 if region.box.y1 > media.height / 2 else media.height - region.box.height
+    box = Box(x, y, x + region.box.width, y + region.box.height)
+    right = [view_of(step).box for step in trace.looks if step.role != "mistake"]
+    return None if any(other.coverage(box) >= 0.95 for other in right) else region.model_copy(update={"box": box})
+
+
+def wrong_box(trace: Trace) -> Trace | None:
+    """The evidence is said to be somewhere else."""
+    moved = elsewhere(trace)
+    return moved and trace.model_copy(update={"regions": (moved, *trace.regions[1:])})
+
+
+def cut_short(trace: Trace) -> Trace | None:
+    """The last look ends in the middle of the evidence."""
+    index = last_look(trace)
+    view, evidence = view_of(trace.steps[index]).box, trace.regions[-1].box
+    middle = (evidence.x1 + evidence.x2) // 2
+    return with_view(trace, index, box=view._replace(x2=middle)) if middle - view.x1 >= 1 else None
+
+
+def mistake_shows(trace: Trace) -> Trace | None:
+    """A wrong look that shows the evidence after all."""
+    index = first_mistake(trace)
+    if index is None or trace.kind == "zoom_further":
+        return None
+    return with_view(trace, index, box=view_of(trace.steps[-2]).box)
+
+
+def not_too_large(trace: Trace) -> Trace | None:
+    """A too-large look that is no larger than the right one."""
+    return with_view(trace, 0, box=view_of(trace.steps[-2]).box) if trace.kind == "zoom_further" else None
+
+
+def blurred(trace: Trace) -> Trace | None:
+    """The last look is shown so small that nobody could read it."""
+    index = last_look(trace)
+    view, region = view_of(trace.steps[index]), trace.regions[-1]
+    scale = 4.0 / (region.text_px or min(region.box.width, region.box.height))
+    if scale >= 0.9 or trace.kind == "compare":  # where the other look may show it too
+        return None
+    size = {"width": max(1, int(view.box.width * scale)), "height": max(1, int(view.box.height * scale))}
+    return with_view(trace, index, **size)
+
+
+def plain_to_see(trace: Trace) -> Trace | None:
+    """Evidence that could be read in the whole view: the zoom is for show."""
+    large = tuple(region.model_copy(update={"text_px": 400.0}) for region in trace.regions)
+    return trace.model_copy(update={"regions": large})
+
+
+def shifted_call(trace: Trace) -> Trace | None:
+    """The call says another box than the one that was cut."""
+    index = last_look(trace)
+    call = trace.steps[index].call
+    if call is None:
+        return None
+    x1, y1, x2, y2 = call.arguments["bbox_2d"]
+    width = x2 - x1
+    moved = [x1 + width / 2, y1, x2, y2] if width > 80 else None
+    arguments = {**call.arguments, "bbox_2d": moved}
+    return moved and with_step(trace, index, call=call.model_copy(update={"arguments": arguments}))
+
+
+def other_padding(trace: Trace) -> Trace | None:
+    """The operation is said to have run with another padding."""
+    use = trace.provenance.operations[0]
+    wider = use.model_copy(update={"options": {**use.options, "padding": 0.1}})
+    return trace.model_copy(update={"provenance": trace.provenance.model_copy(update={"operations": (wider,)})})
+
+
+def other_pixels(trace: Trace) -> Trace | None:
+    """A view's hash isn't that of its pixels."""
+    return with_view(trace, last_look(trace), sha256="f" * 64)
+
+
+def other_target(trace: Trace) -> Trace | None:
+    """A view of an image that the call doesn't name."""
+    view = view_of(trace.steps[last_look(trace)])
+    return with_view(trace, last_look(trace), box=view.box._replace(y1=view.box.y1 + 1))
+
+
+def swapped_image(others: list[Trace]) -> Plant:
+    """The question stands on another picture."""
+
+    def plant(trace: Trace) -> Trace | None:
+        mine = trace.example.media[0].sha256
+        other = next((one for one in others if one.example.media[0].sha256 != mine), None)
+        return other and trace.model_copy(
+            update={"example": trace.example.model_copy(update={"media": other.example.media})}
+        )
+
+    return plant
+
+
+def wrong_answer(trace: Trace) -> Trace | None:
+    if trace.example.answer_type == "choice":
+        letters = [chr(ord("A") + index) for index in range(len(trace.example.choices))]
+        return trace.model_copy(update={"answer": next(one for one in letters if one not in trace.example.answers)})
+    return trace.model_copy(update={"answer": "73914" if "73914" not in trace.example.answers else "73915"})
+
+
+def leak(trace: Trace) -> Trace | None:
+    """The first thought holds the answer."""
+    answer = trace.example.answers[0]
+    telling = trace.example.answer_type != "choice" and len(answer) > 1
+    if not telling or answer.casefold() in trace.example.question.casefold():
+        return None
+    return with_step(trace, 0, thought=f"{trace.steps[0].thought} I expect {answer} there.")
+
+
+def leak_in_words(trace: Trace) -> Trace | None:
+    """The same number in thousands or with its decimals."""
+    answer = trace.example.answers[0].replace(",", "")
+    if not answer.isdigit() or int(answer) <= 20 or answer in trace.example.question.replace(",", ""):
+        return None
+    said = f"{int(answer) / 1000:g} thousand" if int(answer) > 999 and len(answer.rstrip("0")) <= 6 else f"{answer}.0"
+    return with_step(trace, 0, thought=f"{trace.steps[0].thought} I expect {said} there.")
+
+
+def annotation_talk(trace: Trace) -> Trace | None:
+    return with_step(trace, 0, thought=f"{trace.steps[0].thought} The bounding box is given.")
+
+
+def coordinates(trace: Trace) -> Trace | None:
+    return with_step(trace, 0, thought=f"{trace.steps[0].thought} That is at [100, 200, 300, 400].")
+
+
+def marker(trace: Trace) -> Trace | None:
+    return with_step(trace, 0, thought=f"{trace.steps[0].thought} <|im_end|>")
+
+
+def lost_step(trace: Trace) -> Trace | None:
+    """The wrong look is gone, and its view with it."""
+    index = first_mistake(trace)
+    return None if index is None else trace.model_copy(update={"steps": trace.steps[:index] + trace.steps[index + 1 :]})
+
+
+CLAIMS = (
+    "Here I can read what I need.",
+    "This is the right place, and the answer stands here.",
+    "I have found the answer.",
+    "This shows what I was looking for.",
+    "I see {evidence} here.",
+    "Here I can make out {evidence}.",
+)
+
+
+def claimed(trace: Trace) -> Trace | None:
+    """The thought after a wrong look says that the evidence is there."""
+    index = first_mistake(trace)
+    label = trace.regions[0].label
+    if index is None or trace.kind == "zoom_further" or len(label.split()) < 2:
+        return None
+    claim = CLAIMS[len(trace.id + trace.answer) % len(CLAIMS)].format(evidence=label)
+    return with_step(trace, index + 1, thought=f"{claim} {trace.steps[index + 1].thought}")
+
+
+def faults(run: Run) -> None:
+    """Each fault planted in every trace that can bear it; caught means rejected by the named check and reason."""
+    traces = list(run.traces())
+    planted: list[tuple[str, Plant, str, str]] = [
+        ("wrong box", wrong_box, "grounded", "misses_evidence"),
+        ("look cut short", cut_short, "grounded", "misses_evidence"),
+        ("mistake shows the evidence", mistake_shows, "grounded", "mistake_shows_evidence"),
+        ("too-large look isn't", not_too_large, "grounded", "mistake_not_too_large"),
+        ("shown too small", blurred, "legible", "too_small"),
+        ("no zoom was needed", plain_to_see, "legible", "zoom_not_needed"),
+        ("call moved", shifted_call, "replay", "observation|geometry"),
+        ("view moved by a pixel", other_target, "replay", "geometry"),
+        ("padding changed", other_padding, "replay", "observation|geometry"),
+        ("pixel hash changed", other_pixels, "replay", "pixels"),
+        ("image swapped", swapped_image(traces), "replay", "observation|geometry|pixels"),
+        ("step lost", lost_step, "well_formed", "views_not_numbered"),
+        ("wrong answer", wrong_answer, "answer", "wrong"),
+        ("answer leaked", leak, "no_leak", "answer_before_evidence"),
+        ("number leaked in other words", leak_in_words, "no_leak", "answer_in_other_words"),
+        ("talk of annotations", annotation_talk, "no_leak", "annotation_talk"),
+        ("coordinates", coordinates, "no_leak", "coordinates"),
+        ("chat marker", marker, "well_formed", "marker"),
+        ("sight claimed in a wrong look", claimed, "faithful", "claims_to_see"),
+    ]
+    kit = Kit(MediaStore(run.store.folder, keep=8))
+    shown = table(
+        f"faults planted in {len(traces)} good traces", "fault", "check: reason", "planted", "caught", "share"
+    )
+    for name, plant, check, reason in planted:
+        broken = [made for trace in traces if (made := plant(trace))]
+        told = Counter(_reason(check, made, kit) for made in broken)
+        caught = sum(told[one] for one in reason.split("|"))
+        share = f"{caught / len(broken):.1%}" if broken else "-"
+        shown.add_row(name, f"{check}: {reason}", str(len(broken)), str(caught), share)
+        if caught < len(broken):
+            CONSOLE.print(f"{name}: {dict(told)}", style="dim")
+    false_alarms = sum(bool(_reason(check, trace, kit)) for trace in traces for check in (*CHEAP, "faithful"))
+    shown.add_row("none (good traces)", "any", str(len(traces)), str(false_alarms), f"{false_alarms / len(traces):.1%}")
+    CONSOLE.print(shown)
+
+
+def _reason(name: str, trace: Trace, kit: Kit) -> str:
+    check: Check = plugins.build("check", name)
+    if isinstance(check, Faithful):  # its plain part; the other takes a model
+        return "claims_to_see" if claimed_sight(trace) else ""
+    return check.judge(trace, kit).reason
+
+
+def main() -> None:
+    tables = {"cheap": cheap, "replay": replay, "faults": faults}
+    with drawn() as run:
+        for name in sys.argv[1:] or tables:
+            tables[name](run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""Faithful: thoughts say of a view what is in it.
+
+Two things are looked at. After a wrong look, the thought must not claim to see the evidence: a sentence that says so in
+plain words (that this is the place, that the answer stands here) is found by rule, and one that only expects, doubts or
+denies is left alone. And a number or a name that a thought says it reads off a view must stand there: Tesseract is
+asked first where it is installed, and what it doesn't find is shown to a model. Without a model nothing is proven by
+what Tesseract misses in small coloured print, so only the rule remains.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, NamedTuple
+
+from pydantic import Field
+
+from dataforge.errors import ExampleError
+from dataforge.locate import tesseract
+from dataforge.plugins import AskingCheck, Kit, Message, Request
+from dataforge.quantities import quantities, tidy
+from dataforge.records import Trace, Verdict, View
+from dataforge.shown import encoded, images, of_view
+from dataforge.tolerant import parse_object
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"found": {"type": "array", "items": {"type": "boolean"}}},
+    "required": ["found"],
+    "additionalProperties": False,
+}
+TRIES = 2
+SENTENCE = re.compile(r"(?<=[.!?;])\s+")
+SEEN = re.compile(
+    r"\b(?:(?:i|we) (?:can |now |clearly |plainly )*(?:see|read|find|have|get|make out|found|recognise|recognize)"
+    r"|(?:this|it|that|here|which|view|part|line|label|legend|table|chart|bar|print|text|title|caption)"
+    r" (?:clearly |plainly |really |here |now )*"
+    r"(?:is|are|shows?|says?|reads?|gives?|states?|lists?|names?|stands?|holds?|has|contains?))\b",
+    re.IGNORECASE,
+)
+"""Somebody reports what is in view."""
+FINDS = re.compile(
+    r"\b(?:the answer|what i (?:need|was looking for|am looking for|look for|want|wanted|was after)"
+    r"|what (?:is|was) (?:asked|needed|wanted)|the (?:right|correct) (?:place|part|spot)|the evidence"
+    r"|the (?:needed|wanted) (?:detail|line|number|value|figure))\b"
+    r"|\b(?:found it|here it is|there it is|this is it)\b",
+    re.IGNORECASE,
+)
+"""And calls it what was looked for."""
+UNSURE = re.compile(
+    r"\b(?:not?|nothing|none|neither|nor|never|without|cannot|isn|hardly|barely|missing|lacks?|elsewhere|instead|wrong"
+    r"|other than|different|another|unrelated|something else|beside|off|expected|hoped|mistaken|misjudged"
+    r"|should|could|would|might|may|must|can only|will|ought|perhaps|maybe|probably|likely|if|seems?|guess"
+    r"|need to|have to|want to|like to|to (?:see|read|check|find|look|study)|let me|next|search|too)\b|n['’]t\b",
+    re.IGNORECASE,
+)
+"""A denial, an expectation, a wish: no claim."""
+READS = re.compile(
+    r"\b(?:says?|reads?|states?|shows?|gives?|lists?|names?|prints?|labell?ed|titled|marked|written)\b"
+    r"|\bi (?:can |now |clearly )*(?:see|read|make out)\b",
+    re.IGNORECASE,
+)
+QUOTED = re.compile(r"[\"“]([^\"”]{2,60})[\"”]")
+NUMBER = re.compile(r"(?<![\w.,])[$€£]?\d[\d.,]*\d%?|(?<![\w.,])\d%?(?![\w.,]\d)")
+NAME = re.compile(r"(?<=[a-z,:] )(?:[A-Z][a-zà-ÿ]{2,}(?: [A-Z][a-zà-ÿ]{2,})*)")
+"""Capitals inside a sentence."""
+
+
+class Claim(NamedTuple):
+    """What a thought says that a view shows."""
+
+    step: int
+    view: View
+    words: str
+
+
+class Faithful(AskingCheck):
+    """No thought claims to see the evidence in a wrong look, or reads from a view what doesn't stand there."""
+
+    most_claims: int = Field(default=12, ge=1, description="numbers and names of one thought that are looked for")
+
+    reasons: ClassVar[tuple[str, ...]] = (*AskingCheck.reasons, "claims_to_see", "not_in_view")
+    prompts: ClassVar[tuple[str, ...]] = ("faithful",)
+    needs_teacher: ClassVar[bool] = False
+
+    async def examine(self, trace: Trace, kit: Kit) -> Verdict:
+        if claimed := claimed_sight(trace):
+            number, sentence = claimed
+            return self.failed("claims_to_see", f"step {number}, after a wrong look: {sentence[:200]!r}")
+        if kit.ask is None:
+            return self.passed()
+        by_view: dict[int, list[Claim]] = {}
+        for claim in readings(trace):
+            by_view.setdefault(claim.view.number, []).append(claim)
+        told = await asyncio.gather(*(self._missing(trace, claims, kit) for claims in by_view.values()))
+        missing = [claim for claims in told for claim in claims]
+        if missing:
+            said = ", ".join(repr(claim.words) for claim in missing)
+            where = f"step {missing[0].step}: image {missing[0].view.number}"
+            return self.failed("not_in_view", f"{where} doesn't show {said}"[:300])
+        return self.passed()
+
+    async def _missing(self, trace: Trace, claims: Sequence[Claim], kit: Kit) -> list[Claim]:
+        """Those of one view's claims that neither Tesseract nor the model finds in it."""
+        (image,) = await images(trace.example, [of_view(claims[0].view)], kit.store)
+        printed = " ".join(word.label for word in await asyncio.to_thread(tesseract, image))
+        open_claims = [claim for claim in claims if not stands_in(claim.words, printed)][: self.most_claims]
+        if not open_claims:
+            return []
+        listed = "\n".join(f"{number}. {claim.words}" for number, claim in enumerate(open_claims, start=1))
+        text = kit.prompt("faithful").fill(claims=listed)
+        message = Message("user", (await asyncio.to_thread(encoded, image), text))
+        assert kit.ask is not None
+        for sample in range(TRIES):
+            reply = parse_object((await kit.ask(Request("judge", (message,), SCHEMA, sample=sample))).text)
+            found = (reply or {}).get("found")
+            if isinstance(found, list) and len(found) == len(open_claims) and all(isinstance(f, bool) for f in found):
+                return [claim for claim, there in zip(open_claims, found, strict=True) if not there]
+        raise ExampleError("teacher", "bad_form", f"{TRIES} replies without {len(open_claims)} times true or false")
+
+
+def claimed_sight(trace: Trace) -> tuple[int, str] | None:
+    """The first thought after a wrong look that claims to see the evidence there: step number and sentence.
+
+    A too-large look does hold the evidence, so there only a claim to have read it is one.
+    """
+    for number, (before, step) in enumerate(zip(trace.steps, trace.steps[1:], strict=False), start=2):
+        if before.role != "mistake":
+            continue
+        labels = [] if trace.kind == "zoom_further" else [region.label for region in trace.regions]
+        for sentence in SENTENCE.split(step.thought):
+            if SEEN.search(sentence) and not UNSURE.search(sentence) and _names_it(sentence, labels):
+                return number, sentence
+    return None
+
+
+def _names_it(sentence: str, labels: Sequence[str]) -> bool:
+    """Whether the sentence calls what is in view the thing looked for, by its label (of two words or more) or so."""
+    plain = _plain(sentence)
+    named = any(len(_plain(label).split()) > 1 and _plain(label) in plain for label in labels)
+    return named or bool(FINDS.search(sentence))
+
+
+def readings(trace: Trace) -> Iterator[Claim]:
+    """Numbers, quoted words and names that a thought reads off the view before it and hasn't from the question."""
+    views = list(trace.views)
+    known = " ".join([trace.example.question, *trace.example.choices])
+    for number, step in enumerate(trace.steps, start=1):
+        after_a_look = len(views) > len(trace.views)
+        for sentence in SENTENCE.split(step.thought) if after_a_look else ():
+            if READS.search(sentence) and not UNSURE.search(sentence):
+                for words in _read_off(sentence):
+                    if not stands_in(words, known):
+                        yield Claim(number, views[-1], words)
+        views += step.observation.views if step.observation else ()
+
+
+def _read_off(sentence: str) -> list[str]:
+    quoted = [found.strip(" .,;:") for found in QUOTED.findall(sentence)]
+    rest = QUOTED.sub(" ", sentence)
+    return list(dict.fromkeys([*filter(None, quoted), *NUMBER.findall(rest), *NAME.findall(rest)]))
+
+
+def stands_in(words: str, printed: str) -> bool:
+    """Whether these words stand in a text: as they are, or as the same number."""
+    if f" {_plain(words)} " in f" {_plain(printed)} ":
+        return True
+    wanted = quantities(words)
+    return len(wanted) == 1 and any(wanted[0].value == other.value for other in quantities(printed))
+
+
+def _plain(text: str) -> str:
+    ungrouped = re.sub(r"(?<=\d)[, ](?=\d{3}\b)", "", tidy(text).casefold())
+    return " ".join(re.sub(r"[^\w.%]+|\.(?!\d)", " ", ungrouped).split())

@@ -1,0 +1,130 @@
+"""Necessary: the look was needed and was enough, by asking a model.
+
+The question is asked a number of times of the whole view alone, as the student first sees it, and as often of the
+evidence alone, with the same words, so that nothing hints at which it is. A question that the whole view answers
+teaches to look without need; one that the evidence alone doesn't answer has its evidence in the wrong place.
+
+Options of a choice question stand in another order in each sample: one who always says B is right only by chance.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import ClassVar, Literal, NamedTuple
+
+from pydantic import Field
+
+from dataforge.chat import question_text
+from dataforge.errors import ExampleError
+from dataforge.metrics import score
+from dataforge.plugins import AskingCheck, Kit, Message, Picture, Request
+from dataforge.records import Example, Trace, Verdict
+from dataforge.shown import around, of_view, pictures
+from dataforge.tolerant import parse_object
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"answer": {"type": "string", "description": "the answer alone, or empty"}},
+    "required": ["answer"],
+    "additionalProperties": False,
+}
+RATE = re.compile(r"(whole|evidence) (\d+)/(\d+)")
+
+
+class Rates(NamedTuple):
+    """Shares of right answers, 0..1; None where it wasn't asked."""
+
+    whole: float | None
+    evidence: float | None
+
+
+class Necessary(AskingCheck):
+    """The question isn't answered from the whole view alone, and is from the evidence alone.
+
+    A trace of kind `direct` must be answered from the whole view. The score is the evidence's rate of right answers
+    less that of the whole view.
+    """
+
+    samples: int = Field(default=3, ge=1, description="times that each side is asked")
+    most_whole: float = Field(default=0.34, ge=0, le=1, description="rate of right answers that is still luck")
+    least_evidence: float = Field(default=0.5, ge=0, le=1, description="rate that shows that the evidence is enough")
+
+    reasons: ClassVar[tuple[str, ...]] = (
+        *AskingCheck.reasons,
+        "answered_from_whole",
+        "not_answered_from_evidence",
+        "needs_a_look",
+    )
+    prompts: ClassVar[tuple[str, ...]] = ("necessary",)
+    thresholds: ClassVar[frozenset[str]] = frozenset({"most_whole", "least_evidence"})
+
+    async def examine(self, trace: Trace, kit: Kit) -> Verdict:
+        example = trace.example
+        if not example.answers:
+            raise ExampleError("necessary", "no_key", "without an accepted answer nothing can be called right")
+        sides = {"whole": [of_view(view) for view in trace.views]}
+        if trace.kind != "direct":
+            student = trace.provenance.student
+            sides["evidence"] = [around(region, example, student) for region in trace.regions]
+        shown = {side: await pictures(example, parts, kit.store) for side, parts in sides.items()}
+        told = await asyncio.gather(*(self._side(example, side, kit) for side in shown.values()))
+        counts = [f"{side} {right}/{asked}" for side, (right, asked) in zip(shown, told, strict=True)]
+        return self._verdict(", ".join(counts))
+
+    async def _side(self, example: Example, shown: Sequence[Picture], kit: Kit) -> tuple[int, int]:
+        """Right answers, and replies that could be read; ExampleError where there is none."""
+        asked = [self._asked(rotated(example, sample), sample, shown, kit) for sample in range(self.samples)]
+        told = [right for right in await asyncio.gather(*asked) if right is not None]
+        if not told:
+            raise ExampleError("teacher", "bad_form", "no reply was the JSON object that was asked for")
+        return sum(told), len(told)
+
+    async def _asked(self, example: Example, sample: int, shown: Sequence[Picture], kit: Kit) -> bool | None:
+        assert kit.ask is not None
+        text = kit.prompt("necessary").fill(question=question_text(example))
+        request = Request("answer", (Message("user", (*shown, text)),), SCHEMA, sample=sample)
+        answer = (parse_object((await kit.ask(request)).text) or {}).get("answer")
+        if not isinstance(answer, str):
+            return None
+        return score(answer, example.answers, example.answer_type, example.choices).ok
+
+    def again(self, verdict: Verdict) -> Verdict:
+        return self._verdict(verdict.detail)
+
+    def _verdict(self, counts: str) -> Verdict:
+        """By the counts of right answers, which are the detail of every verdict."""
+        whole, evidence = rates(counts)
+        assert whole is not None
+        reason: Literal["", "needs_a_look", "answered_from_whole", "not_answered_from_evidence"] = ""
+        if evidence is None:
+            reason = "needs_a_look" if whole <= self.most_whole else ""
+        elif whole > self.most_whole:
+            reason = "answered_from_whole"
+        elif evidence < self.least_evidence:
+            reason = "not_answered_from_evidence"
+        measured = round(whole if evidence is None else evidence - whole, 3)
+        return Verdict(check=self.name, ok=not reason, reason=reason, score=measured, detail=counts)
+
+
+def rates(detail: str) -> Rates:
+    """The rates in a verdict's detail."""
+    found = {side: int(right) / int(asked) for side, right, asked in RATE.findall(detail)}
+    return Rates(found.get("whole"), found.get("evidence"))
+
+
+def rotated(example: Example, by: int) -> Example:
+    """The example with its options moved on by so many places, and its letters with them."""
+    count = len(example.choices)
+    if example.answer_type != "choice" or not count or by % count == 0:
+        return example
+    choices = tuple(example.choices[(index + by) % count] for index in range(count))
+    return example.model_copy(
+        update={"choices": choices, "answers": tuple(_moved(answer, count, by) for answer in example.answers)}
+    )
+
+
+def _moved(answer: str, count: int, by: int) -> str:
+    """An answer's letter after the options have moved; the text of an option stays."""
+    letter = answer.strip().upper()
+    place = ord(letter) - ord("A") if len(letter) == 1 else -1
+    return chr(ord("A") + (place - by) % count) if 0 <= place < count else answer

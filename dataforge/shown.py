@@ -1,0 +1,67 @@
+"""What a trace shows, as encoded pictures for a model that is asked about it.
+
+Views are stored as geometry; here they are cut again from the run's media. A picture is opened in a thread of its own
+store, so that the event loop goes on asking, and no more of them are decoded at once than there are threads.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from PIL import Image
+
+from dataforge.geometry import Box
+from dataforge.media import MediaStore, cut, fit, to_jpeg
+from dataforge.plugins import Picture
+from dataforge.records import Example, Region, Student, View
+
+LEAST_PIXELS = 256 * 28 * 28
+"""A small part is enlarged to this area, as a zoom would."""
+
+
+class Part(NamedTuple):
+    """A box of whole source pixels of one media item, and the size in which it is shown."""
+
+    media: int
+    box: Box
+    size: tuple[int, int]
+
+
+def of_view(view: View) -> Part:
+    """The part of the source that a stored view shows."""
+    return Part(view.media, view.box, (view.width, view.height))
+
+
+def around(region: Region, example: Example, student: Student) -> Part:
+    """A region with a little air, in a size that the student's preprocessor leaves alone."""
+    media = example.media[region.media]
+    air = max(8.0, 0.15 * max(region.box.width, region.box.height))
+    box = region.box.grow(air, air).outward().clamp(Box(0, 0, media.width, media.height))
+    least = max(student.min_pixels, min(LEAST_PIXELS, student.max_pixels))
+    return Part(region.media, box, fit(box.width, box.height, student.patch, least, student.max_pixels))
+
+
+def encoded(image: Image.Image) -> Picture:
+    """A picture as JPEG, with its hash."""
+    jpeg = to_jpeg(image)
+    return Picture(jpeg, hashlib.sha256(jpeg).hexdigest())
+
+
+async def pictures(example: Example, parts: Sequence[Part], store: MediaStore) -> list[Picture]:
+    """These parts, encoded, in order; ExampleError("media", reason) where the source can't be opened."""
+    return await asyncio.to_thread(_pictures, example, parts, store)
+
+
+async def images(example: Example, parts: Sequence[Part], store: MediaStore) -> list[Image.Image]:
+    """These parts as pixels, in order; errors as those of `pictures`."""
+    return await asyncio.to_thread(_images, example, parts, store)
+
+
+def _pictures(example: Example, parts: Sequence[Part], store: MediaStore) -> list[Picture]:
+    return [encoded(image) for image in _images(example, parts, store)]
+
+
+def _images(example: Example, parts: Sequence[Part], store: MediaStore) -> list[Image.Image]:
+    own = MediaStore(store.folder)  # its memory of decoded pictures is for one thread
+    return [cut(own.open(example.media[part.media]), part.box, part.size) for part in parts]
