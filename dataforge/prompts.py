@@ -6,12 +6,14 @@ A `prompts` folder beside the user's manifest wins over the shipped one, file by
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from string import Template
 
 from dataforge.errors import UsageError
 
 
+@cache
 def shipped_folder(folder: str) -> Path:
     """Where the shipped `prompts` or `manifests` are: inside the wheel, or beside the package in a checkout."""
     package = Path(__file__).parent
@@ -43,10 +45,20 @@ def find_prompt(name: str, beside: Path | None = None) -> Prompt:
     """The prompt of that name from `beside`/prompts, else the shipped one."""
     if not re.fullmatch(r"[a-z0-9_]+", name):
         raise UsageError(f"a prompt's name is lower-case letters, digits and _, not {name!r}")
+    found = (_read(beside / "prompts", name) if beside else None) or _shipped(name)
+    if found:
+        return found
     folders = ([beside / "prompts"] if beside else []) + [shipped_folder("prompts")]
-    for folder in folders:
-        path = folder / f"{name}.md"
-        if path.is_file():
-            return Prompt(name, path.read_text(encoding="utf-8"))
     have = sorted({path.stem for folder in folders for path in folder.glob("*.md")})
     raise UsageError(f"no prompt {name}.md: there are {', '.join(have)}")
+
+
+def _read(folder: Path, name: str) -> Prompt | None:
+    path = folder / f"{name}.md"
+    return Prompt(name, path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+@cache
+def _shipped(name: str) -> Prompt | None:
+    """Read once: a run fills the same prompts for every trace."""
+    return _read(shipped_folder("prompts"), name)

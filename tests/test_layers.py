@@ -14,10 +14,12 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = [
     set("__init__ errors geometry records".split()),
-    set("plugins prompts manifest runs media workspace metrics quantities boxes replies tolerant workers".split()),
-    set("episode chat dialect operations posters sentences reading asking".split()),
+    set("plugins prompts manifest runs media workspace metrics quantities boxes replies tolerant workers".split())
+    | set("prices tokens budget ordering".split()),
+    set("episode chat dialect operations posters sentences reading asking".split())
+    | set("pace transport faults".split()),
     set("locate compose write sources teachers checks".split()),
-    set("bench synth filter report show estimate doctor".split()),
+    set("bench maker batch batch_api gathering cache synth filter report show estimate doctor".split()),
     set("cli screen".split()),
 ]
 """From the bottom; a module imports from its own layer or below."""
