@@ -74,6 +74,7 @@ def root(
         "dataforge synth --source infographics --path InfographicVQA --teacher gpt-4.1-mini",
         "dataforge synth --source infographics --teacher Qwen2.5-VL-72B --base-url http://localhost:8000/v1",
         "dataforge synth --manifest mine.yaml --dry-run",
+        "dataforge synth --manifest mine.yaml --budget 20 --batch",
     ),
 )
 def synth(
@@ -85,24 +86,35 @@ def synth(
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Examples to read.")] = None,
     seed: Annotated[int | None, typer.Option(help="Another draw of everything random.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that cut pictures; default one a core.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Hard cap of what the run pays, over all its invocations: 20, 20usd, 5Mtok.")
+    ] = None,
+    batch: Annotated[bool, typer.Option("--batch", help="Ask through the Batch API: half price, up to a day.")] = False,
+    retry: Annotated[
+        list[str] | None, typer.Option(help="Also make failures of this reason again; repeatable.")
+    ] = None,
     runs: RunsFolder = RUNS,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Make traces: read questions on pictures, find the evidence, run real zooms, have a teacher write the thoughts.
 
-    The same manifest goes on where an earlier run of it stopped; nothing finished is made or paid for twice.
+    The same manifest goes on where an earlier run of it stopped; nothing finished is made or paid for twice. Failures
+    that were the endpoint's (rate limits, time-outs, server errors) are made again. A run that reaches its budget ends
+    with exit code 1; the same command with a higher one goes on.
     """
     from dataforge import estimate, screen
+    from dataforge.budget import parse_budget
 
     chosen = _manifest(source, manifest, path, teacher, base_url, limit=limit, seed=seed, workers=workers)
+    cap = parse_budget(budget) if budget else None
     if dry_run:
-        screen.show_estimate(estimate.estimate(chosen), as_json)
+        screen.show_estimate(estimate.estimate(chosen, batch), cap, as_json)
         return
-    _synth(chosen, runs, as_json)
+    _synth(chosen, runs, as_json, budget=cap, batch=batch, retry=tuple(retry or ()))
 
 
-def _synth(chosen: Manifest, runs: Path, as_json: bool) -> None:
+def _synth(chosen: Manifest, runs: Path, as_json: bool, **how: Any) -> None:
     from dataforge import plugins, report, screen
     from dataforge.runs import Run
     from dataforge.synth import synth as make
@@ -112,7 +124,7 @@ def _synth(chosen: Manifest, runs: Path, as_json: bool) -> None:
     with Run.start(runs, chosen) as run:
         try:
             with screen.synth_progress(chosen.limit) as watch:
-                progress = make(run, watch)
+                progress = make(run, watch, **how)
         except KeyboardInterrupt:
             screen.note("interrupted: all that was finished is kept; the same command goes on from there")
             raise typer.Exit(130) from None
@@ -280,6 +292,37 @@ def plugins(
     if family is not None and family not in registry.FAMILIES:
         raise UsageError(f"no family {family!r}: there are {', '.join(registry.FAMILIES)}")
     screen.show_plugins([one for one in registry.FAMILIES if family in (None, one)], as_json)
+
+
+@app.command(
+    short_help="Show or prune the cache of teacher replies.",
+    epilog=_examples("dataforge cache", "dataforge cache --prune --model gpt-4.1-mini --dry-run"),
+)
+def cache(
+    prune: Annotated[bool, typer.Option("--prune", help="Delete the replies that the next options choose.")] = False,
+    model: Annotated[str | None, typer.Option(help="Choose replies of this model.")] = None,
+    purpose: Annotated[str | None, typer.Option(help="Choose replies of this purpose: write, locate, verify.")] = None,
+    unused: Annotated[bool, typer.Option("--unused", help="Choose replies that no trace of a run here names.")] = False,
+    runs: RunsFolder = RUNS,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what has been paid for: teacher replies by model and purpose, with tokens, dollars and size on disk.
+
+    With --prune, delete those that fit every option given. A deleted reply is paid for again when a run needs it, and
+    a run that isn't finished may need replies that no trace names yet.
+    """
+    from dataforge import cache as caching
+    from dataforge import screen
+
+    path = runs / "replies.sqlite"
+    if not prune:
+        if model or purpose or unused:
+            raise UsageError("--model, --purpose and --unused choose what goes: give --prune with them")
+        screen.show_cache(path, caching.held(path), as_json)
+        return
+    gone = caching.prune(path, caching.Choice(model, purpose, unused), dry_run)
+    screen.show_pruned(path, gone, dry_run, as_json)
 
 
 @app.command(

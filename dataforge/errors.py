@@ -21,13 +21,17 @@ class OperationError(Exception):
 
 
 class ExampleError(Exception):
-    """One example is spoiled at `stage` for `reason`, a short code that reports count by."""
+    """One example is spoiled at `stage` for `reason`, a short code that reports count by.
 
-    def __init__(self, stage: str, reason: str, detail: str = "") -> None:
+    `usage` is what the call that spoiled it has cost: tokens in, tokens out, US dollars.
+    """
+
+    def __init__(self, stage: str, reason: str, detail: str = "", usage: tuple[int, int, float] = (0, 0, 0.0)) -> None:
         super().__init__(f"{stage}: {reason}" + (f" ({detail})" if detail else ""))
         self.stage = stage
         self.reason = reason
         self.detail = detail
+        self.usage = usage
 
-    def __reduce__(self) -> tuple[type["ExampleError"], tuple[str, str, str]]:
-        return ExampleError, (self.stage, self.reason, self.detail)
+    def __reduce__(self) -> tuple[type["ExampleError"], tuple[str, str, str, tuple[int, int, float]]]:
+        return ExampleError, (self.stage, self.reason, self.detail, self.usage)

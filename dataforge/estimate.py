@@ -1,26 +1,26 @@
 """What a run would take, from a few real views: nothing is written and no teacher is asked."""
 
 import itertools
-import json
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from dataforge import plugins
-from dataforge.bench import Bench, Ready
+from dataforge.bench import Bench, Ready, Unlocated
 from dataforge.errors import ExampleError, UsageError
+from dataforge.maker import locate_request
 from dataforge.manifest import Manifest
-from dataforge.plugins import Picture, Row
+from dataforge.plugins import Request, Row, Teacher
 from dataforge.records import Failure
 from dataforge.write import request
 
 SAMPLES = 8
 COUNT_AT_MOST = 200_000
-CHARACTERS_PER_TOKEN = 4
-REPLY_TOKENS = 350
-"""A trace's texts, in tokens, as measured over scripted and model-written ones."""
+REPLY_TOKENS = {"write": 350, "locate": 60, "verify": 30}
+"""Of a reply by purpose: a trace's texts as measured over scripted and model-written ones; a box; an answer."""
 
 
 class Estimate(BaseModel):
@@ -37,21 +37,25 @@ class Estimate(BaseModel):
     input_tokens: int | None
     output_tokens: int | None
     cost_usd: float | None
+    prices: str
 
 
-def estimate(manifest: Manifest) -> Estimate:
-    """Count the rows, draft the first few in a folder that is thrown away, and extrapolate."""
+def estimate(manifest: Manifest, batch: bool = False) -> Estimate:
+    """Count the rows, draft the first few in a folder that is thrown away, and extrapolate.
+
+    No rewrites are foreseen, and each box that the teacher must find is taken to be found at once: the least that a run
+    takes. Tokens of pictures are those that the model is known to count, else one for each 28-pixel square.
+    """
     source = plugins.build("source", manifest.source)
     if manifest.limit is None and source.endless:
         raise UsageError("this source never ends: give --limit N")
     items = list(itertools.islice(source.read(), min(manifest.limit or COUNT_AT_MOST, COUNT_AT_MOST)))
     rows = [item for item in items if isinstance(item, Row)]
-    drafts, failures = _drafts(manifest, rows[:SAMPLES])
-    teacher = plugins.build("teacher", manifest.teacher)
-    tokens = [_input_tokens(ready, manifest) for ready in drafts]
-    share = len(drafts) / max(1, min(SAMPLES, len(rows)))
-    calls = round(len(rows) * share)
-    spent = round(sum(tokens) / len(tokens) * calls) if tokens else 0
+    teacher: Teacher = plugins.build("teacher", manifest.teacher)
+    kinds, failures, requests = _sample(manifest, rows[:SAMPLES])
+    scale = len(rows) / max(1, min(SAMPLES, len(rows)))
+    input_tokens = round(scale * sum(teacher.forecast(request)[0] for request in requests)) if teacher.sees else 0
+    output_tokens = round(scale * sum(REPLY_TOKENS[request.purpose] for request in requests)) if teacher.sees else 0
     return Estimate(
         run=f"{manifest.name}-{manifest.digest()[:6]}",
         teacher=teacher.title,
@@ -59,16 +63,18 @@ def estimate(manifest: Manifest) -> Estimate:
         unreadable=sum(isinstance(item, Failure) for item in items),
         sampled=min(SAMPLES, len(rows)),
         sample_failures=dict(failures),
-        kinds=dict(Counter(ready.draft.kind for ready in drafts)),
-        calls=calls,
-        input_tokens=spent,
-        output_tokens=calls * REPLY_TOKENS,
-        cost_usd=teacher.price(spent, calls * REPLY_TOKENS),
+        kinds=dict(kinds),
+        calls=round(scale * len(requests)),
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cost_usd=teacher.price(input_tokens, output_tokens, batch),
+        prices=teacher.price_note(batch),
     )
 
 
-def _drafts(manifest: Manifest, rows: list[Row]) -> tuple[list[Ready], Counter[str]]:
-    drafts, failures = [], Counter[str]()
+def _sample(manifest: Manifest, rows: list[Row]) -> tuple[Counter[str], Counter[str], list[Request]]:
+    """Kinds and failures of these rows, and the requests that their examples would make."""
+    kinds, failures, requests = Counter[str](), Counter[str](), list[Request]()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(manifest, Path(folder))
         for row in rows:
@@ -77,17 +83,17 @@ def _drafts(manifest: Manifest, rows: list[Row]) -> tuple[list[Ready], Counter[s
             except ExampleError as error:
                 failures[f"{error.stage}: {error.reason}"] += 1
                 continue
+            requests += _requests(ready, manifest)
             if isinstance(ready, Ready):
-                drafts.append(ready)
+                kinds[ready.draft.kind] += 1
             else:
                 failures["locate: left to the teacher"] += 1
-    return drafts, failures
+    return kinds, failures, requests
 
 
-def _input_tokens(ready: Ready, manifest: Manifest) -> int:
-    """Text by its length, pictures by the student's patches: a teacher's own count differs by its preprocessor."""
-    question = request(ready.draft, (), manifest)
-    text = sum(len(part) for message in question.messages for part in message.parts if not isinstance(part, Picture))
-    views = [*ready.draft.views, *(view for look in ready.draft.looks for view in look.observation.views)]
-    patches = sum(view.width * view.height for view in views) // manifest.student.patch**2
-    return (text + len(json.dumps(question.schema))) // CHARACTERS_PER_TOKEN + patches
+def _requests(ready: Ready | Unlocated, manifest: Manifest) -> list[Request]:
+    if isinstance(ready, Ready):
+        return [request(ready.draft, ready.pictures, manifest)]
+    # to verify is to see less than the whole view, and to write is to see it and its parts: taken as much each
+    asked = locate_request(ready.example, ready.whole, "", manifest)
+    return [asked, replace(asked, purpose="verify"), replace(asked, purpose="write")]

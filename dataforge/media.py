@@ -237,3 +237,13 @@ def to_jpeg(image: Image.Image, quality: int = 90) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
+
+
+def shrink(jpeg: bytes, factor: float, quality: int = 90) -> bytes:
+    """A JPEG with its sides in that proportion; as it is where it can't be opened."""
+    try:
+        image = decode(jpeg)
+    except ExampleError:
+        return jpeg
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    return to_jpeg(image.resize(size, Image.Resampling.LANCZOS), quality)

@@ -8,14 +8,16 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dataforge.errors import UsageError
+from dataforge.errors import ExampleError, UsageError
 from dataforge.prompts import Prompt, find_prompt
 from dataforge.records import Example, Failure, Trace, Verdict, View
 
@@ -169,11 +171,17 @@ class SetCheck(Check):
         raise NotImplementedError
 
 
-class Picture(NamedTuple):
+@dataclass(frozen=True)
+class Picture:
     """An encoded picture in a request."""
 
     jpeg: bytes
     sha256: str
+
+    @cached_property
+    def base64(self) -> bytes:
+        """The picture as text, made once however often it is sent."""
+        return b64encode(self.jpeg)
 
 
 class Message(NamedTuple):
@@ -189,7 +197,7 @@ class Request:
 
     `schema` is the JSON schema of the reply (an object of strings, numbers, arrays). `truth` is what a teacher that
     writes from the annotation may read; it is never sent anywhere. Requests that differ in `sample` alone are drawn
-    anew from the same model, and kept apart.
+    anew from the same model, and kept apart. `endpoint` is which of the teacher's endpoints to ask.
     """
 
     purpose: Literal["write", "locate", "verify", "answer", "judge"]
@@ -197,10 +205,15 @@ class Request:
     schema: Mapping[str, Any]
     truth: Mapping[str, Any] = field(default_factory=dict)
     sample: int = 0
+    endpoint: int = 0
 
 
 class Reply(NamedTuple):
-    """A teacher's reply: its text, who wrote it, and what it used."""
+    """A teacher's reply: its text, who wrote it, and what it used.
+
+    `scale` is below 1 where the pictures had to be sent smaller than they were asked about; `hold_s` is for how long
+    the endpoint will take no further request.
+    """
 
     text: str
     model: str
@@ -208,12 +221,50 @@ class Reply(NamedTuple):
     output_tokens: int = 0
     cost_usd: float = 0.0
     finish: str = "stop"
+    scale: float = 1.0
+    hold_s: float = 0.0
+
+
+class Setback(ExampleError):
+    """One attempt to ask a teacher came to nothing, and another may succeed: it is made again, later or elsewhere.
+
+    `wait_s` is how long the server wants to be left alone, if it says so; `busy` that it has refused for load, so that
+    all calls to it slow down; `charged` that it may have made, and charged, a reply that did not arrive.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        detail: str = "",
+        wait_s: float | None = None,
+        busy: bool = False,
+        charged: bool = False,
+    ) -> None:
+        super().__init__("teacher", reason, detail)
+        self.wait_s = wait_s
+        self.busy = busy
+        self.charged = charged
+        self.endpoint: int | None = None
+
+
+TRANSIENT = frozenset({"rate_limited", "timeout", "unreachable", "server_error", "expired"})
+"""Reasons of failures that say nothing about the example: it is made again when its run goes on."""
+
+MOST_OUTPUT = 4096
+"""Tokens of a reply, where a teacher doesn't say what its limit is."""
 
 
 class Teacher(Plugin):
     """Writes thoughts and looks for evidence. Retries, cache and counting are done around it."""
 
-    in_flight: int = 16
+    beside_the_digest: ClassVar[frozenset[str]] = frozenset(
+        {"in_flight", "requests_per_minute", "tokens_per_minute", "retries"}
+    )
+
+    in_flight: int = Field(default=64, gt=0, le=1024, description="calls at once, at most; fewer where that is better")
+    requests_per_minute: float | None = Field(default=None, gt=0, description="limit, where the server's is known")
+    tokens_per_minute: float | None = Field(default=None, gt=0, description="the same, of input and output together")
+    retries: int = Field(default=5, ge=0, description="further attempts at a call that the server did not answer")
     cached: ClassVar[bool] = True
     """Replies are worth keeping: they cost something and differ from call to call."""
     sees: ClassVar[bool] = True
@@ -228,21 +279,41 @@ class Teacher(Plugin):
         """What of the teacher shapes a reply: part of the cache's key."""
         return self.model_dump(mode="json", exclude=set(self.beside_the_digest))
 
+    @property
+    def endpoints(self) -> int:
+        """How many there are to choose from; a request says which one to ask."""
+        return 1
+
     @asynccontextmanager
     async def session(self) -> AsyncIterator["Teacher"]:
         """Opened once around a run: connections live here."""
         yield self
 
-    def price(self, input_tokens: int, output_tokens: int) -> float:
-        """US dollars for that many tokens; 0 where nothing is charged or no price is known."""
-        return 0.0
+    def price(self, input_tokens: int, output_tokens: int, batch: bool = False) -> float | None:
+        """US dollars for that many tokens, alone or in a batch; None where no price is known, 0 where all is free."""
+        return None
+
+    def price_note(self, batch: bool = False) -> str:
+        """Whose prices these are and of which day, for an estimate; empty where there are none."""
+        return ""
+
+    def forecast(self, request: Request) -> tuple[int, int]:
+        """Tokens that a request will take in, as estimated, and the most that its reply may have."""
+        from dataforge.prices import Pictures
+        from dataforge.tokens import request_tokens
+
+        return request_tokens(request, Pictures()), MOST_OUTPUT
 
     async def check(self) -> str:
         """One line on what answers, without a paid call; UsageError when nothing does."""
         return "needs nothing"
 
     async def ask(self, request: Request) -> Reply:
-        """The reply; ExampleError("teacher", reason) for this call, UsageError when no call can succeed."""
+        """The reply to one attempt.
+
+        Setback when another attempt may succeed, any other ExampleError("teacher", reason) when none can, UsageError
+        when no request at all can succeed.
+        """
         raise NotImplementedError
 
 

@@ -7,12 +7,14 @@ import functools
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from string import Template
 
 from dataforge.errors import UsageError
 
 
+@cache
 def shipped_folder(folder: str) -> Path:
     """Where the shipped `prompts` or `manifests` are: inside the wheel, or beside the package in a checkout."""
     package = Path(__file__).parent

@@ -182,6 +182,7 @@ class Provenance(Record):
     answer_revealed: bool = Field(default=False, description="the teacher was told the answer")
     replies: tuple[str, ...] = Field(default=(), description="digests of the teacher's replies, in order")
     rewrites: int = Field(default=0, description="times that the teacher was sent back")
+    smaller: int = Field(default=0, description="replies for which the teacher was shown the views at half their size")
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float = 0.0
@@ -231,6 +232,9 @@ class Failure(Record):
     stage: str
     reason: str
     detail: str = ""
+    input_tokens: int = Field(default=0, description="of the teacher's replies, in vain")
+    output_tokens: int = 0
+    cost_usd: float = 0.0
 
 
 def to_line(record: Record) -> str:

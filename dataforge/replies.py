@@ -5,13 +5,18 @@ A reply costs money and differs from call to call, so it is committed before any
 a digest of what shapes a reply (the teacher's options, the messages with pictures named by hash, the schema). Neither
 pictures nor keys nor the annotation's truth are stored. Several processes may share the file: it is in WAL mode, and
 the first reply stored for a key stays.
+
+Writing is done in groups and in a thread: what comes in while one group is written is the next one, so a slow disk
+makes groups larger and never holds up the calls in flight.
 """
 
+import asyncio
 import hashlib
 import json
 import sqlite3
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
@@ -21,8 +26,11 @@ from dataforge.plugins import Picture, Reply, Request, Teacher
 
 T = TypeVar("T")
 
-LAYOUT = 1
+LAYOUT = 2
 """Of the table below; stored as the file's user_version."""
+
+GATHER_S = 0.005
+"""How long a group gathers before it is written."""
 
 WAIT_S = 30
 """How long a write waits for another process's write."""
@@ -40,9 +48,13 @@ CREATE TABLE IF NOT EXISTS replies (
     finish        TEXT NOT NULL,
     input_tokens  INTEGER NOT NULL,
     output_tokens INTEGER NOT NULL,
-    cost_usd      REAL NOT NULL
+    cost_usd      REAL NOT NULL,
+    scale         REAL NOT NULL DEFAULT 1
 )
 """
+
+COLUMNS = ("text", "model", "input_tokens", "output_tokens", "cost_usd", "finish", "scale")
+"""Of a reply, in the order of its fields."""
 
 
 class Asked(NamedTuple):
@@ -93,6 +105,24 @@ def _digest(value: Mapping[str, Any] | list[str]) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
+class _Kept(NamedTuple):
+    """A reply on its way into the file."""
+
+    key: str
+    asked: Asked
+    reply: Reply
+    stored: asyncio.Future[Reply]
+
+
+def _add_scale(db: sqlite3.Connection) -> None:
+    """Layout 1 had no scale; another process may just have added it."""
+    try:
+        db.execute("ALTER TABLE replies ADD COLUMN scale REAL NOT NULL DEFAULT 1")
+    except sqlite3.OperationalError as error:
+        if "duplicate column" not in str(error):
+            raise
+
+
 class ReplyCache:
     """Replies by request key, in one file; UsageError when the file cannot be used."""
 
@@ -102,6 +132,10 @@ class ReplyCache:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"cannot make the folder of {path}: {error.strerror}") from None
+        self._queue: list[_Kept] = []
+        self._group: list[_Kept] = []
+        self._writer: asyncio.Task[None] | None = None
+        self._lock = threading.Lock()
         self._db = self._guarded(self._open_in_turn)
 
     def _open_in_turn(self) -> sqlite3.Connection:
@@ -116,16 +150,19 @@ class ReplyCache:
                 time.sleep(0.02)
 
     def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None)
+        # used from the thread that writes too, one at a time
+        db = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
         try:
             # WAL and NORMAL: a commit survives kill -9 at 60 microseconds each; a power cut may lose the last few
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
             (layout,) = db.execute("PRAGMA user_version").fetchone()
-            if layout not in (0, LAYOUT):
+            if layout not in (0, 1, LAYOUT):
                 raise UsageError(f"{self.path} was written by another version of dataforge: move it away")
             db.execute(TABLE)
-            db.execute("SELECT number, key, finish FROM replies LIMIT 1")
+            if layout == 1:
+                _add_scale(db)
+            db.execute("SELECT number, key, scale FROM replies LIMIT 1")
             db.execute(f"PRAGMA user_version={LAYOUT}")
         except BaseException:
             db.close()
@@ -136,8 +173,8 @@ class ReplyCache:
         """The reply stored for the key, or None."""
 
         def read() -> Any:
-            query = "SELECT text, model, input_tokens, output_tokens, cost_usd, finish FROM replies WHERE key = ?"
-            return self._db.execute(query, (key,)).fetchone()
+            with self._lock:
+                return self._db.execute(f"SELECT {', '.join(COLUMNS)} FROM replies WHERE key = ?", (key,)).fetchone()
 
         row = self._guarded(read)
         return None if row is None else Reply(*row)
@@ -147,21 +184,73 @@ class ReplyCache:
 
         It is another one where another process was faster: the first stays, so that all runs agree.
         """
+        return self._put_all([(key, asked, reply)])[0]
 
-        def write() -> None:
-            self._db.execute(
-                "INSERT OR IGNORE INTO replies (key, teacher, purpose, pictures, characters,"
-                " text, model, input_tokens, output_tokens, cost_usd, finish)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (key, *asked, *reply),
-            )
+    async def keep(self, key: str, asked: Asked, reply: Reply) -> Reply:
+        """`put`, for many at once: committed on return, in a group with others and off the event loop.
 
-        self._guarded(write)
-        return self.get(key) or reply
+        A reply whose caller is cancelled meanwhile is stored all the same.
+        """
+        stored: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Kept(key, asked, reply, stored))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write_groups())
+        return await stored
+
+    async def _write_groups(self) -> None:
+        while self._queue:
+            await asyncio.sleep(GATHER_S)
+            group = self._group = self._queue
+            self._queue = []
+            if not group:
+                return  # closed meanwhile
+            try:
+                replies = await asyncio.to_thread(self._put_all, [kept[:3] for kept in group])
+            except UsageError as error:
+                outcomes: Sequence[Reply | UsageError] = [error] * len(group)
+            else:
+                outcomes = replies
+            self._group = []
+            for kept, outcome in zip(group, outcomes, strict=True):
+                if kept.stored.done():
+                    continue  # cancelled
+                if isinstance(outcome, UsageError):
+                    kept.stored.set_exception(outcome)
+                else:
+                    kept.stored.set_result(outcome)
+
+    def _put_all(self, group: Sequence[tuple[str, Asked, Reply]]) -> list[Reply]:
+        """Store replies in one transaction; what each key has from then on."""
+        rows = [(key, *asked, *reply[: len(COLUMNS)]) for key, asked, reply in group]
+        holes = ", ".join("?" * len(rows[0]))
+        columns = f"key, teacher, purpose, pictures, characters, {', '.join(COLUMNS)}"
+
+        def write() -> int:
+            with self._lock:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    new = self._db.executemany(f"INSERT OR IGNORE INTO replies ({columns}) VALUES ({holes})", rows)
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    if self._db.in_transaction:
+                        self._db.execute("ROLLBACK")
+                    raise
+                return new.rowcount
+
+        if self._guarded(write) == len(group):
+            return [reply for _, _, reply in group]
+        return [self.get(key) or reply for key, _, reply in group]
 
     def close(self) -> None:
-        """Close the file; everything that `put` took is in it already."""
-        self._db.close()
+        """Close the file; what `keep` has taken and not yet written is written first."""
+        try:
+            # the group under way too, whose thread may not have begun; a reply that is there already stays
+            if left := [kept[:3] for kept in (*self._group, *self._queue)]:
+                self._put_all(left)
+            self._queue = []
+        finally:
+            with self._lock:
+                self._db.close()
 
     def __enter__(self) -> Self:
         return self

@@ -1,8 +1,11 @@
 """The run folder: everything a run leaves behind, written so that a kill at any moment loses nothing.
 
-Lines are appended in the source's order, each whole, so what lies on disk is always a prefix of the finished run: to go
-on means to skip what is there. A line torn by a kill is cut off when the folder is opened again. One process at a time
-holds the folder.
+Lines are appended whole, in the source's order: to go on means to skip what is there. A line torn by a kill is cut off
+when the folder is opened again. One process at a time holds the folder.
+
+Where an example had to wait (its failure is made again, the budget was reached, its batch isn't back), later ones are
+written before it. The file `.unordered` says so from before that happens until `sort` has put the lines into the
+source's order, which makes them the lines of an unbroken run.
 """
 
 import contextlib
@@ -11,13 +14,14 @@ import fcntl
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
 from dataforge.errors import UsageError
 from dataforge.manifest import Manifest, parse
 from dataforge.media import MediaStore
+from dataforge.ordering import REPEATED, Shuffled
 from dataforge.records import Failure, Record, Trace, read_lines, to_line
 
 
@@ -125,22 +129,73 @@ class Run:
     def failures(self) -> Iterator[Failure]:
         return read_lines(self.failed_path, Failure)
 
-    def finished(self) -> Counter[str]:
-        """Ids of all examples that are done, with how often each stands in the files (once, unless tampered with)."""
-        done: Counter[str] = Counter()
+    def finished(self) -> tuple[set[str], Counter[str]]:
+        """Ids of the examples that are done; and of rows that repeat an id, how often each was turned away."""
+        done, repeated = set[str](), Counter[str]()
         for path in (self.traces_path, self.failed_path):
             if path.exists():
                 with path.open(encoding="utf-8") as lines:
-                    done.update(json.loads(line)["id"] for line in lines)
-        return done
+                    for line in lines:
+                        entry = json.loads(line)
+                        if entry.get("reason") == REPEATED:
+                            repeated[entry["id"]] += 1
+                        else:
+                            done.add(entry["id"])
+        return done, repeated
+
+    # ------------------------------------------------------------------ lines out of order
+
+    @property
+    def _unordered(self) -> Path:
+        return self.folder / ".unordered"
+
+    def disorder(self) -> None:
+        """Say, before a line is written out of the source's order, that lines will have to be sorted."""
+        with writing(self._unordered):
+            self._unordered.touch()
+
+    def drop_failures(self, wanted: Callable[[Failure], bool]) -> int:
+        """Take these failures out, so that their examples are made again; returns how many."""
+        dropped = sum(wanted(failure) for failure in self.failures())
+        if dropped:
+            self.disorder()
+            write_lines(self.failed_path, (failure for failure in self.failures() if not wanted(failure)))
+        return dropped
+
+    def sort(self, ids: Iterable[str]) -> None:
+        """Put the lines into the order of the source's ids, where they may not be in it.
+
+        Each file is replaced whole or not at all, and holds the same lines before and after, so a kill costs nothing.
+        Lines of examples that the source doesn't have go last. Only offsets are held in memory.
+        """
+        if not self._unordered.exists():
+            return
+        traces, failures = Shuffled(self.traces_path), Shuffled(self.failed_path)
+        gaps, seen = False, set[str]()
+        for name in ids:
+            if not traces.left and not failures.left:
+                break
+            first = name not in seen
+            seen.add(name)
+            gaps |= not (first and traces.pick(name)) and not failures.pick(name, repeated=not first)
+        for lines in (traces, failures):
+            with writing(lines.path):
+                lines.write()
+        if not gaps:  # else what fills them will be written after lines that come later in the source
+            self._unordered.unlink()
 
 
 def append_line(path: Path, record: Record) -> None:
     """Append one record as one line, in one write."""
+    append_text(path, to_line(record))
+
+
+def append_text(path: Path, text: str) -> None:
+    """Append a whole line, in one write."""
     with writing(path):
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            line = to_line(record).encode()
+            line = text.encode()
             while line:  # a nearly full disk takes a part: what is left then raises
                 line = line[os.write(handle, line) :]
         finally:

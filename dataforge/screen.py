@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -13,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from dataforge import plugins
+from dataforge.budget import Budget
+from dataforge.cache import Held, size_bytes
 from dataforge.doctor import Finding
 from dataforge.estimate import Estimate
 from dataforge.filter import Sifted
@@ -58,8 +61,20 @@ def _synth_status(progress: SynthProgress) -> str:
     if asking is not None and asking.teacher.sees:
         counts = asking.counts
         tokens = (counts.input_tokens + counts.output_tokens) / 1000
-        parts.append(f"{counts.in_flight} in flight, {tokens:.0f}k tokens, ${counts.cost_usd:.2f}")
-    return ", ".join(parts)
+        parts.append(f"{counts.in_flight} in flight, {tokens:.0f}k tokens, {_money(progress, counts.cost_usd)}")
+    return ", ".join([*parts, escape(progress.status)] if progress.status else parts)
+
+
+def _money(progress: SynthProgress, cost_usd: float) -> str:
+    """This invocation's dollars; under a budget, what of it the run has spent, calls in flight in full."""
+    asking, purse = progress.asking, progress.purse
+    if purse is not None and purse.budget is not None:
+        spent = purse.spent
+        if purse.budget.usd is not None:
+            return f"${spent.usd:.2f} of {purse.budget}"
+        return f"{(spent.input_tokens + spent.output_tokens) / 1000:.0f}k of {purse.budget}"
+    priced = asking is not None and asking.teacher.price(0, 0) is not None
+    return f"${cost_usd:.2f}" if priced else "no price"
 
 
 @contextlib.contextmanager
@@ -84,7 +99,7 @@ def show_run(run: Run, summary: Report, as_json: bool) -> None:
     _rows(table, "failed", summary.failures)
     if summary.cost_usd or summary.input_tokens:
         tokens = f"{summary.input_tokens:,} in, {summary.output_tokens:,} out"
-        table.add_row("tokens", tokens, f"${summary.cost_usd:.2f}")
+        table.add_row("tokens", tokens, "no price" if summary.cost_usd is None else f"${summary.cost_usd:.2f}")
     if table.row_count:
         out.print(table)
     for name in ("traces.jsonl", "kept.jsonl", "report.html"):
@@ -97,7 +112,7 @@ def _rows(table: Table, what: str, counts: Mapping[str, int]) -> None:
         table.add_row(what, escape(name), str(count))
 
 
-def show_estimate(estimate: Estimate, as_json: bool) -> None:
+def show_estimate(estimate: Estimate, budget: Budget | None, as_json: bool) -> None:
     if as_json:
         out.print_json(estimate.model_dump_json())
         return
@@ -108,9 +123,18 @@ def show_estimate(estimate: Estimate, as_json: bool) -> None:
     table.add_row("sampled", f"{estimate.sampled}: {_counts(estimate.kinds | estimate.sample_failures)}")
     table.add_row("teacher calls", f"about {estimate.calls:,}")
     table.add_row("tokens", f"about {estimate.input_tokens:,} in, {estimate.output_tokens:,} out")
-    table.add_row("cost", f"about ${estimate.cost_usd:.2f}" if estimate.cost_usd else "none, or no price set")
+    table.add_row("cost", _cost(estimate))
+    if budget is not None:
+        table.add_row("budget", f"{budget}, over all invocations of the run")
     out.print(table)
     note("a dry run: nothing was written, and no teacher was asked")
+
+
+def _cost(estimate: Estimate) -> str:
+    if estimate.cost_usd is None:
+        return "no price: set the teacher's input_usd and output_usd in the manifest"
+    of = f" ({estimate.prices})" if estimate.prices else ""
+    return f"about ${estimate.cost_usd:.2f}{of}" if estimate.cost_usd else f"nothing{of}"
 
 
 def show_filter_plan(run: Run, checks: Sequence[Spec], as_json: bool) -> None:
@@ -155,6 +179,32 @@ def _option(plugin: type[BaseModel], key: str) -> str:
     default = "required" if field.is_required() else f"default {field.default!r}"
     described = f"{kind or str(field.annotation).replace('typing.', '')}, {default}"
     return described + (f"; {field.description}" if field.description else "")
+
+
+def show_cache(path: Path, found: Sequence[Held], as_json: bool) -> None:
+    """Replies by teacher and purpose, in the order in which the first of each was stored."""
+    size = size_bytes(path)
+    if as_json:
+        typed = {"path": str(path), "bytes": size, "held": [one._asdict() for one in found]}
+        out.print_json(json.dumps(typed))
+        return
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for column in ("teacher", "purpose", "replies", "tokens in", "tokens out", "dollars", "stored as number"):
+        table.add_column(column, justify="left" if column in ("teacher", "purpose") else "right")
+    for one in found:
+        tokens = (f"{one.input_tokens:,}", f"{one.output_tokens:,}", f"{one.cost_usd:,.2f}")
+        table.add_row(escape(one.teacher), one.purpose, f"{one.replies:,}", *tokens, f"{one.first:,} to {one.last:,}")
+    out.print(table)
+    replies, dollars = sum(one.replies for one in found), sum(one.cost_usd for one in found)
+    out.print(f"{path}: {replies:,} replies, ${dollars:,.2f}, {size / 1e6:,.1f} MB", highlight=False, soft_wrap=True)
+
+
+def show_pruned(path: Path, gone: int, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        out.print_json(json.dumps({"path": str(path), "deleted": 0 if dry_run else gone, "chosen": gone}))
+    else:
+        what = "would be deleted" if dry_run else "deleted"
+        out.print(f"{gone:,} replies {what}; {size_bytes(path) / 1e6:,.1f} MB on disk", highlight=False)
 
 
 def show_findings(findings: Sequence[Finding], as_json: bool) -> None:

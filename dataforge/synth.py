@@ -3,41 +3,41 @@
 Pictures are opened and cut in worker processes; the teacher is asked from one event loop; results are written in the
 source's order. Every row read ends as exactly one line: a trace (kept, or rejected by its verdicts) or a failure with
 its stage and reason.
+
+A failure that says nothing about the example (the endpoint was busy, slow or away) is made again when the run is
+continued. A row whose next call the budget does not pay for, or whose batch is not back yet, leaves no line: it is made
+when the run goes on. Either way the lines end in the source's order, as if nothing had happened.
 """
 
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AsyncExitStack, aclosing, closing
 from dataclasses import dataclass, field
-from typing import Any
 
-import PIL
-
-from dataforge import __version__, plugins
+from dataforge import plugins
 from dataforge.asking import Asking
-from dataforge.bench import Ready, Unlocated, at_bench, set_up_bench
-from dataforge.chat import question_text
-from dataforge.compose import Draft
-from dataforge.episode import used
-from dataforge.errors import ExampleError, UsageError
-from dataforge.locate import LOCATE_SCHEMA, VERIFY_SCHEMA, said_box
-from dataforge.manifest import PROMPTS, Manifest
-from dataforge.media import MediaStore
-from dataforge.metrics import score
-from dataforge.plugins import Check, Kit, Message, Picture, Reply, Request, Row, Source, Teacher
-from dataforge.prompts import find_prompt
-from dataforge.records import Example, Failure, Provenance, Step, Trace, Verdict
-from dataforge.replies import ReplyCache, reply_digest
+from dataforge.batch import Batches
+from dataforge.bench import set_up_bench
+from dataforge.budget import Budget, Purse
+from dataforge.errors import UsageError
+from dataforge.gathering import Gathering
+from dataforge.maker import Maker
+from dataforge.manifest import Manifest
+from dataforge.ordering import REPEATED
+from dataforge.plugins import TRANSIENT, Row, Source, Teacher
+from dataforge.records import Failure, Trace
+from dataforge.replies import ReplyCache
 from dataforge.runs import Run
-from dataforge.solve import right_ones, samples
-from dataforge.tolerant import parse_object
+from dataforge.teachers.openai_api import OpenaiApi
 from dataforge.workers import Workers, default_count, in_order
-from dataforge.write import again, complaint_about, request, steps
 
 EXAMPLE_TIMEOUT_S = 300.0
 """A worker that needs longer for one example hangs."""
+
+ROUNDS_AHEAD = 16
+"""Times the calls in flight by which results may run ahead of the slowest example."""
 
 
 @dataclass
@@ -48,8 +48,12 @@ class Progress:
     skipped: int = 0
     kept: int = 0
     rejected: int = 0
+    retried: int = 0
+    waiting: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     asking: Asking | None = None
+    purse: Purse | None = None
+    status: str = ""
     stopped: str = ""
 
     @property
@@ -69,19 +73,50 @@ class Progress:
             self.rejected += 1
 
 
-def synth(run: Run, watch: Callable[[Progress], None] = lambda progress: None) -> Progress:
+def synth(
+    run: Run,
+    watch: Callable[[Progress], None] = lambda progress: None,
+    budget: Budget | None = None,
+    retry: Collection[str] = (),
+    batch: bool = False,
+) -> Progress:
     """Make the traces of an open run folder's manifest, going on where it stands.
 
-    `watch` is called after each finished example. Raises UsageError when no example can succeed (a dead key); a run of
-    `stop_after` failures of one reason in a row ends early, with the reason in `stopped`.
+    `watch` is called after each finished example. `budget` caps what the run pays over all its invocations; `retry`
+    names reasons of failures that are made again, beside those in TRANSIENT. Raises UsageError when no example can
+    succeed (a dead key). A run of `stop_after` failures of one reason in a row, or one that has reached its budget,
+    ends early with the reason in `stopped`.
     """
     manifest = run.manifest
-    if manifest.limit is None and plugins.build("source", manifest.source).endless:
+    source: Source = plugins.build("source", manifest.source)
+    if manifest.limit is None and source.endless:
         raise UsageError("this source never ends: give --limit N")
-    return asyncio.run(_synth(run, watch))
+    retried = _drop_failures(run, retry)
+    progress = asyncio.run(_synth(run, source, watch, budget, retry, batch))
+    progress.retried = retried
+    run.sort(item.id for item in itertools.islice(source.read(), manifest.limit))
+    return progress
 
 
-async def _synth(run: Run, watch: Callable[[Progress], None]) -> Progress:
+def _drop_failures(run: Run, retry: Collection[str]) -> int:
+    """Take out the failures that are to be made again; UsageError where a reason that was asked for isn't there."""
+    reasons = {failure.reason for failure in run.failures()} if retry else set()
+    for reason in retry:
+        if reason not in reasons:
+            raise UsageError(f"no failure has the reason {reason!r}: there are {', '.join(sorted(reasons)) or 'none'}")
+    return run.drop_failures(
+        lambda failure: failure.reason in retry or (failure.stage == "teacher" and failure.reason in TRANSIENT)
+    )
+
+
+async def _synth(
+    run: Run,
+    source: Source,
+    watch: Callable[[Progress], None],
+    budget: Budget | None,
+    retry: Collection[str],
+    batch: bool,
+) -> Progress:
     manifest = run.manifest
     teacher: Teacher = plugins.build("teacher", manifest.teacher)
     count = manifest.workers or default_count()
@@ -89,22 +124,21 @@ async def _synth(run: Run, watch: Callable[[Progress], None]) -> Progress:
     arguments = (manifest.model_dump(mode="json", by_alias=True), run.store.folder)
     workers = Workers(count, EXAMPLE_TIMEOUT_S, set_up_bench, arguments)
     try:
-        with ReplyCache(run.folder.parent / "replies.sqlite") as cache:
+        with (
+            ReplyCache(run.folder.parent / "replies.sqlite") as cache,
+            closing(Purse.open(teacher, run.folder, budget)) as progress.purse,
+        ):
             async with teacher.session(), AsyncExitStack() as stack:
-                progress.asking = Asking(teacher, cache)
+                progress.asking = Asking(teacher, cache, progress.purse)
                 solving = await _base_model(manifest, cache, stack)
-                maker = Maker(manifest, workers, progress.asking, run.store, solving)
-                rows = _rows_to_do(plugins.build("source", manifest.source), run, progress)
-                window = max(4 * count, 2 * teacher.in_flight)
-                async with aclosing(in_order(rows, maker.make, window)) as records:
-                    streak = Streak(manifest.stop_after)
-                    async for record in records:
-                        run.append(record)
-                        progress.count(record)
-                        watch(progress)
-                        progress.stopped = streak.see(record)
-                        if progress.stopped:
-                            break
+                if batch:
+                    parts = _batches(run, teacher, cache, progress.purse, retry)
+                    gathering = Gathering(progress.asking, parts)
+                    maker = Maker(manifest, workers, progress.asking, run.store, solving, gathering.ask)
+                    await make_in_rounds(run, source, maker, gathering, progress, watch)
+                else:
+                    maker = Maker(manifest, workers, progress.asking, run.store, solving)
+                    await make_all(run, source, maker, progress, watch)
     finally:
         workers.close()
     return progress
@@ -118,18 +152,89 @@ async def _base_model(manifest: Manifest, cache: ReplyCache, stack: AsyncExitSta
     return Asking(await stack.enter_async_context(model.session()), cache)
 
 
+def _batches(run: Run, teacher: Teacher, cache: ReplyCache, purse: Purse, retry: Collection[str]) -> Batches:
+    if not isinstance(teacher, OpenaiApi):
+        raise UsageError(f"--batch needs a model behind the openai_api teacher: {teacher.title} takes no batches")
+    return Batches(run.folder / "batches", run.folder.name, teacher, cache, purse, retry)
+
+
+async def make_in_rounds(
+    run: Run,
+    source: Source,
+    maker: Maker,
+    gathering: Gathering,
+    progress: Progress,
+    watch: Callable[[Progress], None],
+) -> None:
+    """Pass after pass over the rows that are not finished, with a batch of what they wait for between two passes."""
+
+    def tell(status: str) -> None:
+        progress.status = status
+        watch(progress)
+
+    while True:
+        await gathering.batches.settle(tell)
+        progress.status = progress.stopped = ""
+        gathering.batches.purse.reopen()
+        await make_all(run, source, maker, progress, watch)
+        if (progress.stopped and not gathering.batches.purse.reached) or not gathering.next_round():
+            return
+
+
+async def make_all(
+    run: Run,
+    source: Source,
+    maker: Maker,
+    progress: Progress,
+    watch: Callable[[Progress], None],
+) -> None:
+    """One pass over the rows that are not finished. A row that has to wait is passed over, and counted in `waiting`.
+
+    Examples are prepared for the calls that may be in flight and a few more, so memory goes with those; results wait in
+    memory for their turn, which is cheap, so one slow example holds the others up only after many.
+    """
+    progress.skipped = progress.waiting = 0
+    streak = Streak(run.manifest.stop_after)
+    asking, ahead = maker.asking, 4 * (run.manifest.workers or default_count())
+    window = ahead + ROUNDS_AHEAD * asking.teacher.in_flight
+
+    def at_once() -> int:
+        limit = asking.pace.limit
+        return limit + min(limit, asking.resting) + max(ahead, limit // 4)
+
+    rows = _rows_to_do(source, run, progress)
+    async with aclosing(in_order(rows, maker.make, window, at_once)) as records:
+        async for record in records:
+            if record is None:
+                run.disorder()
+                progress.waiting += 1
+                continue
+            run.append(record)
+            progress.count(record)
+            watch(progress)
+            progress.stopped = streak.see(record)
+            if progress.stopped:
+                return
+    if progress.purse and progress.purse.reached:
+        progress.stopped = progress.purse.reached
+
+
 def _rows_to_do(source: Source, run: Run, progress: Progress) -> Iterator[Row | Failure]:
-    """The source's rows up to the limit, less those that are finished; a repeated id is a failure of its own."""
-    done, seen = run.finished(), set[str]()
+    """The source's rows up to the limit, less those that are finished; a repeated id is a failure of its own.
+
+    Nothing more is read once the budget is reached.
+    """
+    (done, repeated), seen = run.finished(), set[str]()
     for item in itertools.islice(source.read(), run.manifest.limit):
-        if done[item.id] > 0:
-            done[item.id] -= 1
-            progress.skipped += 1
-        elif item.id in seen:
-            yield Failure(id=item.id, stage="read", reason="duplicate_id")
-        else:
-            yield item
+        if progress.purse and progress.purse.reached:
+            return
+        again = item.id in seen
         seen.add(item.id)
+        if repeated[item.id] > 0 if again else item.id in done:
+            repeated[item.id] -= again
+            progress.skipped += 1
+        else:
+            yield Failure(id=item.id, stage="read", reason=REPEATED) if again else item
 
 
 class Streak:
@@ -149,172 +254,3 @@ class Streak:
             return ""
         detail = f" ({record.detail})" if isinstance(record, Failure) and record.detail else ""
         return f"{self._length} examples in a row failed with {reason}{detail}"
-
-
-class Maker:
-    """Turns rows into traces: what needs pixels goes to a worker, what needs words to the teacher."""
-
-    def __init__(
-        self, manifest: Manifest, workers: Workers, asking: Asking, store: MediaStore, solving: Asking | None
-    ) -> None:
-        self.manifest = manifest
-        self.solving = solving
-        self.workers = workers
-        self.asking = asking
-        self.kit = Kit(store)
-        self.checks: list[Check] = [plugins.build("check", spec) for spec in manifest.validate_]
-        operations = [plugins.build("operation", spec) for spec in manifest.operations]
-        self._provenance = Provenance(
-            version=__version__,
-            manifest=manifest.digest(),
-            prompts={name: manifest.prompt(name).fingerprint for name in PROMPTS if name in manifest.prompts},
-            operations=used(operations),
-            student=manifest.student,
-            limits=manifest.limits,
-            teacher=asking.teacher.title,
-            scripted=not asking.teacher.sees,
-            answer_revealed=manifest.write.reveal_answer or not asking.teacher.sees,
-            seed=manifest.seed,
-            pillow=PIL.__version__,
-        )
-
-    async def make(self, row: Row | Failure) -> Trace | Failure:
-        """The trace of a row, with its verdicts; or the failure that it ended in."""
-        if isinstance(row, Failure):
-            return row
-        try:
-            ready = await self.workers.run(row.group, at_bench, "prepare", row)
-            replies: list[Reply] = []
-            if isinstance(ready, Unlocated):
-                ready = await self._ground(row.group, ready, replies)
-            if ready.example is not None:
-                if solved := await self._solve(ready, replies):
-                    return solved
-                job = ("draft", ready.example, ready.draft.regions, (*ready.draft.unfit, "direct"))
-                ready = await self.workers.run(row.group, at_bench, *job)
-            return await self._write(ready, replies)
-        except ExampleError as error:
-            return Failure(id=row.id, stage=error.stage, reason=error.reason, detail=error.detail[:500])
-
-    # ------------------------------------------------------------------ locating by the teacher
-
-    async def _ground(self, group: str, unlocated: Unlocated, replies: list[Reply]) -> Ready:
-        """Ask for a box until its part alone is answered rightly, a bounded number of times."""
-        example, hint = unlocated.example, ""
-        for _ in range(self.manifest.locate.tries):
-            said = await self._ask(self._locate_request(example, unlocated.whole, hint), replies)
-            region = said_box(parse_object(said.text), example)
-            if region is None:
-                hint = "An earlier try gave no usable rectangle."
-                continue
-            part = await self.workers.run(group, at_bench, "part", example, region)
-            verified = parse_object((await self._ask(self._verify_request(example, part), replies)).text) or {}
-            answer = verified.get("answer")
-            if verified.get("answerable") is True and isinstance(answer, str) and _right(answer, example):
-                return await self.workers.run(group, at_bench, "draft", example, (region,))
-            box = [round(value) for value in (region.box.x1, region.box.y1, region.box.x2, region.box.y2)]
-            hint = f"The place called {region.label!r} was tried ({box} in pixels): it doesn't answer the question."
-        if self.manifest.locate.order[-1] != "teacher":
-            return await self.workers.run(group, at_bench, "locate_after_teacher", example)
-        raise ExampleError("locate", "not_verified", f"{self.manifest.locate.tries} tries; {unlocated.located.reason}")
-
-    def _locate_request(self, example: Example, whole: Picture | None, hint: str) -> Request:
-        text = self.manifest.prompt("locate").fill(question=question_text(example), hint=hint)
-        parts = (text, whole) if whole else (text,)
-        return Request("locate", (Message("user", parts),), LOCATE_SCHEMA)
-
-    def _verify_request(self, example: Example, part: Picture) -> Request:
-        text = self.manifest.prompt("verify").fill(question=question_text(example))
-        return Request("verify", (Message("user", (text, part)),), VERIFY_SCHEMA)
-
-    async def _ask(self, question: Request, replies: list[Reply]) -> Reply:
-        reply = await self.asking.ask(question)
-        replies.append(reply)
-        return reply
-
-    # ------------------------------------------------------------------ solving without a look
-
-    async def _solve(self, ready: Ready, replies: list[Reply]) -> Trace | None:
-        """The base model's own answer as a trace, or None where too few of its samples are right."""
-        settings, draft = self.manifest.direct, ready.draft
-        assert self.solving is not None
-        assert settings is not None
-        told = await samples(draft, ready.pictures, self.manifest.student, settings, self.solving)
-        replies += told
-        right = right_ones(told, draft.example)
-        if len(right) < settings.least * settings.samples:
-            return None
-        author = {
-            "teacher": self.solving.teacher.title,
-            "scripted": False,
-            "answer_revealed": False,
-            "prompts": {"guideline_plain": find_prompt("guideline_plain").fingerprint},
-            "solved": (len(right), settings.samples),
-        }
-        traces = (self._judged(self._trace(draft, (step,), answer, replies, author)) for step, answer in right)
-        return next((trace for trace in traces if trace.ok), None)
-
-    # ------------------------------------------------------------------ writing and validating
-
-    async def _write(self, ready: Ready, replies: list[Reply]) -> Trace:
-        """Have the thoughts written; send a faulty text back with the reason, a bounded number of times."""
-        draft = ready.draft
-        question = request(draft, ready.pictures, self.manifest)
-        trace: Trace | None = None
-        complaint = ""
-        for rewrites in range(self.manifest.write.rewrites + 1):
-            reply = await self._ask(question, replies)
-            filled = parse_object(reply.text)
-            complaint = complaint_about(filled, draft)
-            if not complaint and filled is not None:
-                trace = self._judged(self._trace(draft, *steps(draft, filled), replies, {"rewrites": rewrites}))
-                complaint = self._complaint(trace)
-                if not complaint:
-                    return trace
-            question = again(question, reply.text, complaint, self.manifest)
-        if trace is None:
-            raise ExampleError("write", "bad_form", complaint)
-        return trace
-
-    def _trace(
-        self, draft: Draft, made: tuple[Step, ...], answer: str, replies: list[Reply], written: Mapping[str, Any]
-    ) -> Trace:
-        provenance = self._provenance.model_copy(
-            update={
-                "replies": tuple(reply_digest(reply) for reply in replies),
-                "input_tokens": sum(reply.input_tokens for reply in replies),
-                "output_tokens": sum(reply.output_tokens for reply in replies),
-                "cost_usd": round(sum(reply.cost_usd for reply in replies), 8),
-                "unfit": draft.unfit,
-                **written,
-            }
-        )
-        return Trace(
-            id=draft.example.id,
-            example=draft.example,
-            views=draft.views,
-            regions=draft.regions,
-            steps=made,
-            answer=answer,
-            kind=draft.kind,
-            provenance=provenance,
-        )
-
-    def _judged(self, trace: Trace) -> Trace:
-        return trace.model_copy(update={"verdicts": tuple(judge(self.checks, trace, self.kit))})
-
-    def _complaint(self, trace: Trace) -> str:
-        """What the teacher could mend, quoted; nothing when all is well or when it isn't the teacher's to mend."""
-        failed = {verdict.check: verdict for verdict in trace.verdicts if not verdict.ok}
-        complaints = [check.complaint(failed[check.name]) for check in self.checks if check.name in failed]
-        return "" if not all(complaints) else "\n".join(complaints)
-
-
-def _right(answer: str, example: Example) -> bool:
-    return score(answer, example.answers, example.answer_type, example.choices).ok
-
-
-def judge(checks: list[Check], trace: Trace, kit: Kit) -> Iterator[Verdict]:
-    """Every check's verdict on a trace."""
-    for check in checks:
-        yield check.judge(trace, kit)

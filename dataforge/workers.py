@@ -11,6 +11,7 @@ import ctypes
 import multiprocessing
 import os
 import sys
+import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -24,6 +25,8 @@ Item = TypeVar("Item")
 
 GROUPS_REMEMBERED = 4096
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+DRAWN_AT_ONCE, DRAW_S = 32, 0.02
+"""Items drawn in one go: a thread's turn for each of them would cost more than most items."""
 
 
 class Workers:
@@ -80,6 +83,8 @@ class Workers:
         """End all processes at once."""
         for pool in self._pools:
             _kill(pool)
+        for pool in self._pools:  # else the interpreter may end in the middle of its farewells, with a traceback
+            pool.shutdown()
 
 
 def _kill(pool: ProcessPoolExecutor) -> None:
@@ -125,22 +130,60 @@ def default_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-async def in_order(items: Iterator[Item], job: Callable[[Item], Awaitable[T]], window: int) -> AsyncGenerator[T, None]:
-    """Run a job for each item, at most `window` at once, and yield the results in the items' order.
+async def in_order(
+    items: Iterator[Item],
+    job: Callable[[Item], Awaitable[T]],
+    window: int,
+    at_once: Callable[[], int] | None = None,
+) -> AsyncGenerator[T, None]:
+    """Run a job for each item, and yield the results in the items' order.
 
-    Items are drawn in a thread, just ahead of the work, so memory is bounded by the window and not by the source. When
-    a job raises, or the consumer stops, the jobs still under way are cancelled.
+    At most `at_once()` jobs run, which may change from moment to moment, and the newest is at most `window` items ahead
+    of the oldest that has not ended: so far the others go on when one is slow. Items are drawn in a thread, a few ahead
+    of the work, so memory is bounded by what runs and not by the source. When a job raises, or the consumer stops, the
+    jobs still under way are cancelled.
     """
+    drawn: deque[Item] = deque()
     pending: deque[asyncio.Task[T]] = deque()
-    end = object()
+    running: set[asyncio.Task[T]] = set()
+    ended, more = asyncio.Event(), True
+
+    def end(task: asyncio.Task[T]) -> None:
+        running.discard(task)
+        ended.set()
+
     try:
         while True:
-            while len(pending) < window and (item := await asyncio.to_thread(next, items, end)) is not end:
-                pending.append(asyncio.ensure_future(job(item)))  # type: ignore[arg-type]
-            if not pending:
+            ended.clear()
+            while len(pending) < window and len(running) < (at_once() if at_once else window):
+                if more and not drawn:
+                    drawn.extend(await asyncio.to_thread(_draw, items))
+                    more = bool(drawn)
+                if not drawn:
+                    break
+                task: asyncio.Task[T] = asyncio.ensure_future(job(drawn.popleft()))
+                task.add_done_callback(end)
+                running.add(task)
+                pending.append(task)
+            if pending and pending[0].done():
+                yield pending.popleft().result()
+                await asyncio.sleep(0)  # the new jobs get a turn before the next result is dealt with
+            elif pending:
+                await ended.wait()
+            elif not more:
                 return
-            yield await pending.popleft()
     finally:
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
+
+
+def _draw(items: Iterator[Item]) -> list[Item]:
+    """A few items, fewer where they come slowly; none at the end."""
+    drawn: list[Item] = []
+    until = time.monotonic() + DRAW_S
+    for item in items:
+        drawn.append(item)
+        if len(drawn) >= DRAWN_AT_ONCE or time.monotonic() > until:
+            break
+    return drawn

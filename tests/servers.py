@@ -11,11 +11,16 @@ a process of its own, prints its address, and writes one line per request to a f
 """
 
 import argparse
+import email.utils
 import hashlib
 import json
+import socket
+import ssl
+import struct
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -54,7 +59,28 @@ BEHAVIOURS = {
     "new_limit": "400 for max_tokens, as reasoning models do",
     "no_temperature": "400 for any temperature",
     "slow": f"{SLOW_S} s before each reply",
+    "busy": "429 without a word on when to come again",
+    "busy_seconds": "429 with Retry-After: 1",
+    "busy_ms": "429 with retry-after-ms: 300",
+    "busy_date": "429 with Retry-After as a date two seconds from now",
+    "busy_headers": "429 with x-ratelimit headers that name 400 ms",
+    "busy_for_hours": "429 with Retry-After: 7200",
+    "bad_gateway": "502",
+    "unavailable": "503",
+    "overloaded": "529",
+    "reset": "the connection is reset after the request",
+    "slow_first_byte": f"{SLOW_S} s of silence, then a reply",
+    "trickle": "a head at once, and then nothing for a while",
+    "other_keys": "JSON that breaks the schema",
+    "error_200": "200 with a rate limit error in the body, as gateways send it",
+    "too_long": "400 context_length_exceeded for pictures that are not small",
+    "too_long_for_ever": "400 context_length_exceeded whatever is sent",
+    "too_large": "413 for pictures that are not small",
+    "moved": "301 to another place",
 }
+
+SMALL_PICTURE = 40_000
+"""Characters of base64 that pass as a small picture."""
 
 
 class TeacherServer:
@@ -63,14 +89,18 @@ class TeacherServer:
     def __init__(
         self,
         *behave: str,
+        first: Iterable[str] = (),
         fill: Fill | None = None,
         say: Callable[[Mapping[str, Any]], str] = lambda body: "A fine picture, I would say.",
         delay_s: float = 0.0,
         log: Path | None = None,
         port: int = 0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        assert set(behave) <= set(BEHAVIOURS), behave
+        self.first = deque(first)
+        assert {*behave, *self.first} <= set(BEHAVIOURS), behave
         self.behave = set(behave)
+        self.times: list[float] = []
         self.fill = fill or fixed_text
         self.say = say  # where no form is asked for
         self.delay_s = SLOW_S if "slow" in behave else delay_s
@@ -81,10 +111,13 @@ class TeacherServer:
         self._at_once = 0
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", port), type("Bound", (_Handler,), {"owner": self}))
+        self._scheme = "https" if tls else "http"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}/v1"
 
     @property
     def requests(self) -> int:
@@ -105,12 +138,18 @@ class TeacherServer:
     def came_in(self, body: dict[str, Any], key: str) -> None:
         with self._lock:
             self.bodies.append(body)
+            self.times.append(time.monotonic())
             self.keys.append(key)
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
             if self.log:
                 with self.log.open("a") as lines:
                     lines.write(digest(body) + "\n")
+
+    def behaviour(self) -> set[str]:
+        """For this request: the next one of `first`, then for ever `behave`."""
+        with self._lock:
+            return {self.first.popleft()} if self.first else self.behave
 
     def went_out(self) -> None:
         with self._lock:
@@ -144,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.owner.came_in(body, self._key())
         try:
             time.sleep(self.owner.delay_s)
-            self._answer(body, self.owner.behave)
+            self._answer(body, self.owner.behaviour())
         except (BrokenPipeError, ConnectionResetError):
             pass  # the client was killed or ran out of patience, as some tests want it to
         finally:
@@ -154,8 +193,24 @@ class _Handler(BaseHTTPRequestHandler):
         return self.headers.get("authorization", "").removeprefix("Bearer ")
 
     def _answer(self, body: dict[str, Any], behave: set[str]) -> None:
+        if "slow_first_byte" in behave:
+            time.sleep(SLOW_S)
         if refused := _refused(body, self._key(), behave):
-            self._send(*refused)
+            self._send(*refused, headers=_busy_headers(behave))
+        elif "reset" in behave:
+            # no farewell: with linger 0 the kernel answers with RST
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            self.close_connection = True
+        elif "moved" in behave:
+            self._send_bytes(301, b"", "text/html", headers={"location": "http://127.0.0.1:1/v1"})
+        elif "trickle" in behave:
+            self._send_bytes(200, b'{"id', "application/json", length=500)
+            time.sleep(SLOW_S)
+        elif "error_200" in behave:
+            self._send(200, {"error": {"message": "Rate limited upstream", "code": 429}})
+        elif "other_keys" in behave:
+            self._send(200, completion(body, '{"thought": 1}'))
         elif "html" in behave:
             self._send_bytes(200, b"<html>Welcome</html>", "text/html")
         elif "not_json" in behave:
@@ -177,11 +232,20 @@ class _Handler(BaseHTTPRequestHandler):
             return f"Here you are:\n```json\n{text}\n```\nAnything else?"
         return f"<think>Is it {{this}}?</think>{text}" if "thinking" in behave else text
 
-    def _send(self, status: int, value: Any) -> None:
-        self._send_bytes(status, json.dumps(value).encode(), "application/json")
+    def _send(self, status: int, value: Any, headers: Mapping[str, str] | None = None) -> None:
+        self._send_bytes(status, json.dumps(value).encode(), "application/json", headers=headers)
 
-    def _send_bytes(self, status: int, content: bytes, kind: str, length: int | None = None) -> None:
+    def _send_bytes(
+        self,
+        status: int,
+        content: bytes,
+        kind: str,
+        length: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.send_header("content-type", kind)
         self.send_header("content-length", str(length or len(content)))
         self.end_headers()
@@ -198,9 +262,21 @@ def _refused(body: dict[str, Any], key: str, behave: set[str]) -> tuple[int, dic
         ("no_model", True, 404, "The model does not exist", "model_not_found"),
         ("no_money", True, 429, "You exceeded your current quota", "insufficient_quota"),
         ("rate_limited", True, 429, "Slow down", "rate_limit_exceeded"),
-        ("bad_request", True, 400, f"Too many tokens from {key}", "context_length_exceeded"),
+        ("bad_request", True, 400, f"Unknown value from {key}", "bad_value"),
         ("moderation", True, 403, "Your input was flagged", "403"),
         ("down", True, 500, "Out of order", "internal"),
+        ("busy", True, 429, "Slow down", "rate_limit_exceeded"),
+        ("busy_seconds", True, 429, "Slow down", "rate_limit_exceeded"),
+        ("busy_ms", True, 429, "Slow down", "rate_limit_exceeded"),
+        ("busy_date", True, 429, "Slow down", "rate_limit_exceeded"),
+        ("busy_headers", True, 429, "Slow down", "rate_limit_exceeded"),
+        ("busy_for_hours", True, 429, "Daily limit reached", "rate_limit_exceeded"),
+        ("bad_gateway", True, 502, "Bad gateway", "502"),
+        ("unavailable", True, 503, "Service unavailable", "503"),
+        ("overloaded", True, 529, "Overloaded", "overloaded_error"),
+        ("too_long", not _small(body), 400, "maximum context length is 4096 tokens", "context_length_exceeded"),
+        ("too_long_for_ever", True, 400, "maximum context length is 4096 tokens", "context_length_exceeded"),
+        ("too_large", not _small(body), 413, "Request Entity Too Large", "413"),
         ("reject_json_schema", form == "json_schema", 400, "response_format: json_schema is unknown", "bad"),
         ("reject_json_schema_500", form == "json_schema", 500, "cannot make a grammar", "internal"),
         ("reject_any_form", form is not None, 400, "unexpected field response_format", "bad"),
@@ -211,6 +287,24 @@ def _refused(body: dict[str, Any], key: str, behave: set[str]) -> tuple[int, dic
         if behaviour in behave and applies:
             return status, {"error": {"message": message, "type": "error", "code": code}}
     return None
+
+
+def _small(body: Mapping[str, Any]) -> bool:
+    """Whether all pictures are small."""
+    parts = [part for message in body.get("messages", []) for part in message["content"] if isinstance(part, dict)]
+    return all(len(part["image_url"]["url"]) < SMALL_PICTURE for part in parts if part["type"] == "image_url")
+
+
+def _busy_headers(behave: set[str]) -> dict[str, str]:
+    if "busy_date" in behave:
+        return {"retry-after": email.utils.formatdate(time.time() + 2, usegmt=True)}
+    quota = {"limit-requests": "10", "remaining-requests": "0", "reset-requests": "4s"}
+    return {
+        "busy_seconds": {"retry-after": "1"},
+        "busy_ms": {"retry-after-ms": "300"},
+        "busy_headers": {f"x-ratelimit-{name}": value for name, value in quota.items()},
+        "busy_for_hours": {"retry-after": "7200"},
+    }.get(next(iter(behave), ""), {})
 
 
 def completion(body: Mapping[str, Any], text: str, behave: Iterable[str] = ()) -> dict[str, Any]:

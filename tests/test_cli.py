@@ -84,11 +84,16 @@ def test_report_holds_its_pictures_and_asks_for_nothing(home: Path) -> None:
 
 
 def test_dry_run_writes_nothing(tmp_path: Path) -> None:
-    result = call("synth", "--source", "infographics", "--limit", 2, "--dry-run", "--json", cwd=tmp_path)
+    flags = ["--teacher", "gpt-4.1-mini", "--limit", 2, "--dry-run", "--json"]
+    result = call("synth", "--source", "infographics", *flags, cwd=tmp_path)
     assert result.returncode == 0
     estimate = json.loads(result.stdout)
-    assert estimate["rows"] == 2
+    assert (estimate["rows"], estimate["calls"]) == (2, 2)
     assert estimate["input_tokens"] > 1000
+    assert estimate["cost_usd"] == pytest.approx((0.4 * estimate["input_tokens"] + 1.6 * 700) / 1e6)
+    assert "list prices of 20" in estimate["prices"]
+    halved = json.loads(call("synth", "--source", "infographics", *flags, "--batch", cwd=tmp_path).stdout)
+    assert halved["cost_usd"] == pytest.approx(estimate["cost_usd"] / 2)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -103,7 +108,7 @@ def test_doctor_asks_the_teacher(tmp_path: Path) -> None:
 
 
 def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
-    for command in ("synth", "filter", "show", "schema", "plugins", "doctor"):
+    for command in ("synth", "filter", "show", "schema", "plugins", "doctor", "cache"):
         result = call(command, "--help", cwd=tmp_path)
         assert result.returncode == 0
         assert f"dataforge {command}" in result.stdout.split("Examples:")[1]
@@ -120,6 +125,48 @@ def test_a_key_never_reaches_a_file_or_a_line(tmp_path: Path) -> None:
     assert key not in result.stdout + result.stderr
     for path in tmp_path.rglob("*"):
         assert path.is_dir() or key.encode() not in path.read_bytes(), path
+
+
+def test_a_budget_ends_a_run_with_exit_1_and_says_how_to_go_on(tmp_path: Path) -> None:
+    with TeacherServer() as server:
+        flags = ["--source", "infographics", "--limit", 4, "--teacher", "tiny-vision", "--base-url", server.url]
+        refused(call("synth", *flags, "--budget", "2", cwd=tmp_path), "no price is known", "5Mtok")
+        refused(call("synth", *flags, "--budget", "lots", cwd=tmp_path), "no budget 'lots'", "20usd")
+        assert server.requests == 0
+        result = call("synth", *flags, "--budget", "7ktok", cwd=tmp_path)
+        assert result.returncode == 1
+        assert "budget reached" in result.stderr
+        assert "no price" in result.stdout or "tokens" not in result.stdout
+        assert server.requests * 1100 <= 7000
+
+
+def test_the_cache_is_shown_and_pruned(tmp_path: Path) -> None:
+    refused(call("cache", cwd=tmp_path), "no reply cache")
+    with TeacherServer() as server:
+        flags = ["--source", "infographics", "--limit", 2, "--base-url", server.url]
+        for model in ("tiny-vision", "other-model"):
+            call("synth", *flags, "--teacher", model, cwd=tmp_path)
+    shown = json.loads(call("cache", "--json", cwd=tmp_path).stdout)
+    assert {(one["teacher"], one["purpose"]) for one in shown["held"]} == {
+        ("openai_api tiny-vision", "write"),
+        ("openai_api other-model", "write"),
+    }
+    total = sum(one["replies"] for one in shown["held"])
+    assert shown["bytes"] > 0
+    assert f"{total} replies" in call("cache", cwd=tmp_path).stdout
+    refused(call("cache", "--prune", cwd=tmp_path), "--model", "--unused")
+    refused(call("cache", "--model", "tiny-vision", cwd=tmp_path), "--prune")
+    planned = call("cache", "--prune", "--model", "tiny-vision", "--dry-run", cwd=tmp_path)
+    assert "would be deleted" in planned.stdout
+    assert json.loads(call("cache", "--json", cwd=tmp_path).stdout)["held"] == shown["held"]
+    call("cache", "--prune", "--model", "tiny-vision", cwd=tmp_path)
+    left = json.loads(call("cache", "--json", cwd=tmp_path).stdout)["held"]
+    assert [one["teacher"] for one in left] == ["openai_api other-model"]
+    for folder in (tmp_path / "runs").glob("infographics-*"):
+        shutil.rmtree(folder)
+    gone = json.loads(call("cache", "--prune", "--unused", "--json", cwd=tmp_path).stdout)
+    assert gone["deleted"] == left[0]["replies"]
+    assert json.loads(call("cache", "--json", cwd=tmp_path).stdout)["held"] == []
 
 
 # ---------------------------------------------------------------------------------------------- what is refused

@@ -15,10 +15,12 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     set("__init__ errors geometry records".split()),
     set("plugins prompts manifest runs media workspace metrics quantities boxes replies tolerant workers".split())
-    | set("marks verdicts likeness wording".split()),
-    set("episode chat dialect operations posters sentences reading asking fingerprints shown".split()),
+    | set("marks verdicts likeness wording prices tokens budget ordering".split()),
+    set("episode chat dialect operations posters sentences reading asking fingerprints shown".split())
+    | set("pace transport faults".split()),
     set("locate compose write sources teachers checks".split()),
-    set("bench solve synth judging panel filter report show view diff estimate doctor".split()),
+    set("bench solve maker batch batch_api gathering cache synth judging panel filter".split())
+    | set("report show view diff estimate doctor".split()),
     set("cli screen".split()),
 ]
 """From the bottom; a module imports from its own layer or below."""

@@ -267,3 +267,65 @@ def test_a_full_disk_ends_the_asking(tmp_path: Path) -> None:
         errors = [*ask_all(asking, "a"), *ask_all(asking, "b")]
         assert all(isinstance(error, UsageError) and "writable" in str(error) for error in errors)
         assert Counting.asked == ["a"]
+
+
+# ------------------------------------------------------------------------------------------ in groups
+
+
+def test_many_replies_are_kept_in_few_groups_and_the_loop_goes_on(tmp_path: Path) -> None:
+    async def scene(cache: ReplyCache) -> tuple[list[Reply], float]:
+        longest, last, done = 0.0, time.monotonic(), False
+
+        async def watch() -> None:
+            nonlocal longest, last
+            while not done:
+                await asyncio.sleep(0.001)
+                now = time.monotonic()
+                longest, last = max(longest, now - last), now
+
+        watcher = asyncio.create_task(watch())
+        kept = await asyncio.gather(
+            *(cache.keep(str(number % 900), ASKED, REPLY._replace(input_tokens=number)) for number in range(1000))
+        )
+        done = True
+        await watcher
+        return kept, longest
+
+    with ReplyCache(tmp_path / "r.sqlite") as cache:
+        # another process holds the file for a moment
+        other = sqlite3.connect(tmp_path / "r.sqlite", isolation_level=None, check_same_thread=False)
+        other.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.5, lambda: other.execute("COMMIT")).start()
+        kept, longest = asyncio.run(scene(cache))
+        assert longest < 0.4
+        assert [reply.input_tokens for reply in kept[:900]] == list(range(900))
+        assert [reply.input_tokens for reply in kept[900:]] == list(range(100)), "the first one stays"
+        assert cache.get("899") == kept[899]
+
+
+def test_a_reply_whose_caller_is_cancelled_is_kept_all_the_same(tmp_path: Path) -> None:
+    async def scene() -> None:
+        with ReplyCache(tmp_path / "r.sqlite") as cache:
+            keeping = [asyncio.create_task(cache.keep(str(number), ASKED, REPLY)) for number in range(5)]
+            await asyncio.sleep(0)
+            for task in keeping:
+                task.cancel()
+
+    asyncio.run(scene())
+    with ReplyCache(tmp_path / "r.sqlite") as cache:
+        assert all(cache.get(str(number)) for number in range(5))
+
+
+def test_a_file_of_layout_one_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "r.sqlite"
+    with ReplyCache(path) as cache:
+        cache.put("k", ASKED, REPLY)
+    db = sqlite3.connect(path)
+    db.execute("ALTER TABLE replies DROP COLUMN scale")
+    db.execute("PRAGMA user_version=1")
+    db.commit()
+    db.close()
+    with ReplyCache(path) as cache:
+        assert cache.get("k") == REPLY
+        cache.put("l", ASKED, REPLY._replace(scale=0.5))
+        assert cache.get("l") == REPLY._replace(scale=0.5)

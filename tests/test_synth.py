@@ -334,6 +334,89 @@ def test_a_torn_line_is_cut_off(tmp_path: Path) -> None:
     assert path.read_bytes() == b"x\n"
 
 
+# ---------------------------------------------------------------------------------------------- made again
+
+
+def test_failures_of_the_endpoint_are_made_again_and_the_lines_end_in_order(sheets: Path, tmp_path: Path) -> None:
+    """Down for some, spoiled for others: the next command makes the former, and only --retry the latter."""
+    with TeacherServer(fill=said) as server:
+        whole = run_all(tmp_path / "whole", of_sheets(sheets, teacher=at(server)))[1]
+
+    def two_spoiled(schema: Mapping[str, Any], body: Mapping[str, Any]) -> Mapping[str, Any]:
+        spoiled = any(f"Which order is on sheet {number}?" in json.dumps(body["messages"]) for number in (2, 5))
+        return {"answer": "1"} if spoiled else said(schema, body)
+
+    with TeacherServer(fill=two_spoiled) as server:
+        chosen = of_sheets(sheets, teacher=at(server), stop_after=100)
+        server.behave.add("down")
+        progress, run = run_all(tmp_path / "torn", chosen)
+        assert progress.reasons == {"teacher: server_error": SHEETS}
+        server.behave.clear()
+        progress = run_all(tmp_path / "torn", chosen)[0]
+        assert progress.retried == SHEETS
+        assert progress.reasons == {"write: bad_form": 2}
+        assert progress.kept == SHEETS - 2
+        progress = run_all(tmp_path / "torn", chosen)[0]
+        assert (progress.read, progress.retried) == (0, 0), "a spoiled example is not made again by itself"
+        with Run.start(tmp_path / "torn", chosen) as same, pytest.raises(UsageError, match="there are bad_form"):
+            synth(same, retry=["bad_from"])
+    with TeacherServer(fill=said) as server:
+        (tmp_path / "torn" / "replies.sqlite").unlink()  # else the same useless replies come again
+        with Run.start(tmp_path / "torn", of_sheets(sheets, teacher=at(server), stop_after=100)) as run:
+            progress = synth(run, retry=["bad_form"])
+        assert (progress.kept, server.requests) == (2, 2)
+    assert run.traces_path.read_bytes() == whole.traces_path.read_bytes()
+    assert run.failed_path.read_bytes() == b""
+    assert not (run.folder / ".unordered").exists()
+
+
+def test_killed_while_failures_are_made_again_nothing_is_lost(sheets: Path, tmp_path: Path) -> None:
+    path = write_manifest(tmp_path, sheets)
+    teacher = {"name": "openai_api", "model": "tiny-vision", "retries": 0}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"teacher": teacher}))
+    with TeacherServer(fill=said, delay_s=0.1) as server:
+        subprocess.run(command(path, tmp_path / "whole", server), capture_output=True, check=True)
+        server.behave.add("down")
+        flags = ["--limit", "6"]
+        assert subprocess.run([*command(path, tmp_path / "torn", server), *flags], capture_output=True).returncode == 1
+        server.behave.clear()
+        server.bodies.clear()
+        for kill_after in (1, 3):
+            process = subprocess.Popen(command(path, tmp_path / "torn", server), stdout=subprocess.DEVNULL)
+            deadline = time.monotonic() + 30
+            while server.requests < kill_after and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        subprocess.run(command(path, tmp_path / "torn", server), capture_output=True, check=True)
+    one, other = (next((tmp_path / name).glob("sheets-*")) for name in ("whole", "torn"))
+    assert (one / "traces.jsonl").read_bytes() == (other / "traces.jsonl").read_bytes()
+    assert not (other / "failed.jsonl").read_bytes()
+
+
+def test_lines_are_sorted_whole_or_not_at_all(sheets: Path, tmp_path: Path) -> None:
+    """A kill between the two files, lines that the source no longer has, a repeated id, and a gap."""
+    with Run.start(tmp_path, of_sheets(sheets)) as run:
+        for name in "dbae":
+            run.append(Failure(id=name, stage="s", reason="r"))
+        run.append(Failure(id="b", stage="read", reason="repeated_id"))
+        run.append(Failure(id="z", stage="s", reason="r"))
+        before = run.failed_path.read_bytes()
+        run.sort("abcdeb")
+        assert run.failed_path.read_bytes() == before, "nothing says that it is out of order"
+        run.disorder()
+        run.sort("abcdeb")
+        assert [(one.id, one.reason) for one in run.failures()] == [
+            *((name, "r") for name in "abde"),
+            ("b", "repeated_id"),
+            ("z", "r"),
+        ]
+        assert (run.folder / ".unordered").exists(), "c is missing, and will be written after what follows it"
+        run.append(Failure(id="c", stage="s", reason="r"))
+        run.sort("abcdeb")
+        assert "".join(one.id for one in run.failures()) == "abcdebz"
+
+
 # ---------------------------------------------------------------------------------------------- spoiled rows
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +77,13 @@ def check(teacher: OpenaiApi) -> str:
 # ------------------------------------------------------------------------------------------ a server of others
 
 
-@pytest.fixture(scope="module")
-def llmock() -> Iterator[str]:
+@contextmanager
+def llmock_with(*options: str) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [str(Path(sys.executable).with_name("llmock")), "serve", "--port", str(port), "--log-level", "error"]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     for _ in range(200):
         time.sleep(0.05)
@@ -91,9 +92,17 @@ def llmock() -> Iterator[str]:
             break
         except OSError:
             assert server.poll() is None, "llmock has ended"
-    yield url
-    server.terminate()
-    server.wait()
+    try:
+        yield url
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.fixture(scope="module")
+def llmock() -> Iterator[str]:
+    with llmock_with() as url:
+        yield url
 
 
 def call(url: str, body: Any = None) -> Any:
@@ -140,6 +149,57 @@ def test_llmock_is_not_asked_again_what_cannot_succeed(llmock: str, status: int)
     (error,) = ask(scene_on(llmock, {"type": "fail", "status": status, "times": None}))
     assert isinstance(error, UsageError if status in (401, 404) else ExampleError)
     assert call(f"{llmock}/_llmock/verdict")["findings"] == []
+
+
+def ask_together(teacher: OpenaiApi, count: int) -> list[Any]:
+    async def scene() -> list[Any]:
+        async with teacher.session():
+            asking = Asking(teacher)
+            asked = (asking.ask(request(f"What is {number}?")) for number in range(count))
+            return await asyncio.gather(*asked, return_exceptions=True)
+
+    return asyncio.run(scene())
+
+
+def test_llmock_finds_nothing_to_blame_in_a_crowd_of_faults(llmock: str) -> None:
+    faults = [
+        {"type": "fail", "status": 429, "retry_after": 0.3, "times": 5},
+        {"type": "fail", "status": 503, "times": 5},
+        {"type": "fail", "status": 500, "times": 5},
+        {"type": "fail", "status": 429, "times": 5},
+        {"type": "fail", "status": 529, "retry_after": 0.2, "times": 3},
+        {"type": "delay", "seconds": 0.3, "times": 5},
+    ]
+    ends = ask_together(scene_on(llmock, *faults).model_copy(update={"retries": 6}), 60)
+    assert all(isinstance(end, Reply) for end in ends)
+    verdict = call(f"{llmock}/_llmock/verdict")
+    assert verdict["faults_injected"] >= 20
+    assert verdict["findings"] == []
+
+
+def test_llmocks_quota_is_met_once_or_twice_and_then_kept() -> None:
+    with llmock_with("--rpm", "60") as url:
+        ends = ask_together(teacher_at(f"{url}/v1", model="gpt-4o", retries=5), 66)
+        verdict = call(f"{url}/_llmock/verdict")
+    assert all(isinstance(end, Reply) for end in ends)
+    assert verdict["findings"] == []
+    assert verdict["attempts"] <= 75, "those in flight when the quota is used up, and then hardly one"
+
+
+def test_limits_that_are_set_are_kept_without_a_refusal() -> None:
+    with TeacherServer() as server:
+        started = time.monotonic()
+        ends = ask_together(teacher_at(server.url, requests_per_minute=600), 30)
+        took = time.monotonic() - started
+    assert all(isinstance(end, Reply) for end in ends)
+    assert 1.8 <= took < 4, "ten a second, and a second's worth at once"
+    with TeacherServer() as server:
+        started = time.monotonic()
+        # each forecasts its text and the reply's limit; the replies say 1,100
+        ends = ask_together(teacher_at(server.url, tokens_per_minute=330_000, max_tokens=300), 20)
+        took = time.monotonic() - started
+    assert all(isinstance(end, Reply) for end in ends)
+    assert 2.0 <= took < 6
 
 
 # ------------------------------------------------------------------------------------------ what is sent
@@ -215,7 +275,7 @@ def test_an_odd_reply_is_still_a_reply(behaviour: str, tmp_path: Path) -> None:
         ("moderation", "refused"),
         ("length", "cut_off"),
         ("empty", "empty_reply"),
-        ("no_choices", "bad_reply"),
+        ("no_choices", "server_error"),
         ("html", "bad_reply"),
         ("not_json", "bad_reply"),
         ("truncated", "unreachable"),

@@ -80,7 +80,8 @@ def _counts(a: Report, b: Report) -> Table:
             _row(table, f"{field}: {name}", ours.get(name, 0), theirs.get(name, 0))
     for name in ("view_tokens", "rewrites", "input_tokens", "output_tokens"):
         _row(table, name.replace("_", " "), getattr(a, name), getattr(b, name))
-    table.add_row("cost", f"${a.cost_usd:,.4f}", f"${b.cost_usd:,.4f}", f"{b.cost_usd - a.cost_usd:+,.4f}")
+    if a.cost_usd is not None and b.cost_usd is not None:
+        table.add_row("cost", f"${a.cost_usd:,.4f}", f"${b.cost_usd:,.4f}", f"{b.cost_usd - a.cost_usd:+,.4f}")
     return table
 
 

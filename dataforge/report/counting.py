@@ -6,6 +6,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from dataforge import plugins
+from dataforge.plugins import Teacher
 from dataforge.records import Failure, Record, Trace
 from dataforge.runs import Run
 
@@ -53,9 +55,11 @@ class Report(Record):
     teachers: Counts = Field(description="by plug-in and model")
     scripted: int = Field(description="thoughts written from the annotation by rule, no model")
     answer_revealed: int = Field(description="the teacher was told the answer")
-    input_tokens: int
+    input_tokens: int = Field(description="of the replies behind all rows, failed ones included")
     output_tokens: int
-    cost_usd: float = Field(description="of the replies in stored traces, in US dollars")
+    cost_usd: float | None = Field(description="of these replies, in US dollars; null where no price is known")
+    lost_tokens: int = Field(description="of these, in and out, of rows that failed")
+    lost_usd: float = Field(description="of the cost, for rows that failed")
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
@@ -76,7 +80,7 @@ class Counting:
         self.by: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.sums: Counter[str] = Counter()
         self.most_view_tokens = 0
-        self.cost_usd = 0.0
+        self.cost_usd = self.lost_usd = 0.0
         self.reasons_by_kind: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.reasons_by_source: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.lost: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -133,6 +137,13 @@ class Counting:
         self.sums["failed"] += 1
         self.by["failures"][f"{failure.stage}: {failure.reason}"] += 1
         self.lost["stage"][failure.stage] += 1
+        self.cost_usd += failure.cost_usd
+        self.lost_usd += failure.cost_usd
+        self.sums.update(
+            input_tokens=failure.input_tokens,
+            output_tokens=failure.output_tokens,
+            lost_tokens=failure.input_tokens + failure.output_tokens,
+        )
 
     def _funnel(self, read: int) -> Counts:
         """What is left after each stage in the order of the work, then after each check in the order of judging."""
@@ -159,7 +170,8 @@ class Counting:
             judged_by=judged_by,
             read=read,
             most_view_tokens=self.most_view_tokens,
-            cost_usd=round(self.cost_usd, 6),
+            cost_usd=round(self.cost_usd, 6) if self.cost_usd or _priced(run) else None,
+            lost_usd=round(self.lost_usd, 6),
         )
 
 
@@ -207,3 +219,9 @@ def first_reason(trace: Trace) -> str:
     """Why a rejected trace is rejected: 'check: reason' of its first failed verdict."""
     first = next(verdict for verdict in trace.verdicts if not verdict.ok)
     return f"{first.check}: {first.reason}"
+
+
+def _priced(run: Run) -> bool:
+    """A price is known for the run's teacher, be it none at all."""
+    teacher: Teacher = plugins.build("teacher", run.manifest.teacher)
+    return teacher.price(0, 0) is not None

@@ -147,20 +147,21 @@ def _reasons(report: Report) -> Element | None:
 
 def _numbers(report: Report) -> Element | None:
     traces = report.kept + report.rejected
-    if not traces:
+    if not traces and not report.lost_tokens:
         return None
     rows = {
         "views shown": f"{report.views:,}",
         "view tokens": f"{report.view_tokens:,}",
-        "view tokens a trace": f"{report.view_tokens / traces:,.0f}, at most {report.most_view_tokens:,}",
+        "view tokens a trace": f"{report.view_tokens / max(1, traces):,.0f}, at most {report.most_view_tokens:,}",
         "rewrites": f"{report.rewrites:,}",
         "teacher tokens in": f"{report.input_tokens:,}",
         "teacher tokens out": f"{report.output_tokens:,}",
-        "cost": f"${report.cost_usd:,.2f}",
-        "cost a kept trace": f"${report.cost_usd / report.kept:,.4f}" if report.kept else "",
+        "cost": "no price" if report.cost_usd is None else f"${report.cost_usd:,.2f}",
+        "cost a kept trace": f"${report.cost_usd / report.kept:,.4f}" if report.kept and report.cost_usd else "",
+        "in vain": f"{report.lost_tokens:,} tokens, ${report.lost_usd:,.2f}" if report.lost_tokens else "",
     }
     pairs = [el("div", el("dt", name), el("dd", value)) for name, value in rows.items() if value]
-    note = "Tokens and cost are of the replies that stored traces came from; those of failed rows are not in here."
+    note = "Tokens and cost are of the replies behind all rows; in vain: those of rows that became no trace."
     return el("section", el("h2", "What it took"), el("dl", *pairs), el("p", note, class_="dim"), class_="card took")
 
 

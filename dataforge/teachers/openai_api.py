@@ -1,42 +1,43 @@
-"""A model behind any server that speaks OpenAI's chat completions: OpenAI, vLLM, llama.cpp, a gateway.
+"""A model behind any server that speaks OpenAI's chat completions: OpenAI, vLLM, llama.cpp, a gateway; or several such.
 
 Servers differ in what they do with a schema: some enforce it, some refuse it, some ignore it without a word. So the
 best form is tried first (a strict schema, then a JSON object, then plain text, the latter two with the schema in the
-prompt), and what a server has shown is remembered for the session. The SDK does all the retrying; what it gives up on
-is told apart here: one spoiled example, or something that a person must change.
+prompt), and what a server has shown is remembered for the session. A request that is too long for the model, or has too
+large a picture for the server, is sent once more with its pictures at half the size, and the reply says so. What else
+goes wrong is told apart in `faults`; when to ask again is not decided here.
 """
 
-import base64
+import asyncio
 import json
 import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from difflib import get_close_matches
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, StringConstraints
 
 from dataforge.errors import ExampleError, UsageError
-from dataforge.plugins import Message, Picture, Reply, Request, Teacher
+from dataforge.faults import Asked, TooMuch, by_status, clean, error_in, failure, hold_s, spoken
+from dataforge.plugins import Message, Picture, Reply, Request, Setback, Teacher
+from dataforge.prices import Pictures, find_price
+from dataforge.tokens import request_tokens
 from dataforge.tolerant import parse_object
+from dataforge.transport import CONNECT_S, Answer, Transport, connected, encode
 
 OPENAI = "https://api.openai.com/v1"
 ADDRESS = r"^https?://[^/@\s]+(/[^\s?]*)?$"
 """No password or token in it: it is stored with a run and shown in errors."""
-CONNECT_S = 10.0
-SHOWN = 200
-"""Characters of a server's message that an error shows."""
+Address = Annotated[str, StringConstraints(pattern=ADDRESS)]
 
-SHORTEST_KEY = 8
-"""Characters; what is shorter is a local server's dummy, and may be part of any word."""
+SMALLER = 0.5
+"""Of the sides of the pictures in a request that was too much."""
 
 FORM_NOTE = "Reply with one JSON object and nothing else. It must fit this JSON schema:\n"
 """Goes before the schema where the server does not take it as a setting: form alone, no wish about the content."""
-
 ABOUT_FORM = re.compile(r"response_?format|json_?schema|json_?object|schema|grammar|structured|guided", re.IGNORECASE)
-MODERATED = re.compile(r"content.?(filter|policy|management)|moderation|flagged", re.IGNORECASE)
-OUT_OF_MONEY = re.compile(r"insufficient.?(quota|balance|credit|funds)|exceeded your current quota", re.IGNORECASE)
 
 Form = Literal["json_schema", "json_object", "text"]
 WORSE: dict[Form, Form] = {"json_schema": "json_object", "json_object": "text"}
@@ -52,113 +53,150 @@ class Habit(NamedTuple):
 class OpenaiApi(Teacher):
     """A vision model behind an OpenAI-compatible server; the key comes from an environment variable."""
 
-    beside_the_digest: ClassVar[frozenset[str]] = frozenset(
-        {"base_url", "key_env", "timeout_s", "retries", "in_flight", "input_usd", "output_usd"}
-    )
+    beside_the_digest: ClassVar[frozenset[str]] = Teacher.beside_the_digest | {
+        *("base_url", "key_env", "timeout_s", "input_usd", "output_usd")
+    }
 
     model: str = Field(min_length=1)
-    base_url: str | None = Field(
-        default=None, pattern=ADDRESS, description="of the server, /v1 included; default OPENAI_BASE_URL or OpenAI"
+    base_url: Address | tuple[Address, ...] | None = Field(
+        default=None,
+        description="of the server, /v1 included; several with one model as a list; default OPENAI_BASE_URL or OpenAI",
     )
     key_env: str = Field(default="OPENAI_API_KEY", description="name of the variable that holds the key")
     temperature: float | None = Field(default=0.7, ge=0, description="null where the model takes none")
     max_tokens: int = Field(default=2048, gt=0)
     detail: Literal["auto", "low", "high"] = "high"
     timeout_s: float = Field(default=120.0, gt=0)
-    retries: int = Field(default=5, ge=0)
-    in_flight: int = Field(default=16, gt=0)
-    input_usd: float = Field(default=0.0, ge=0, description="US dollars for a million input tokens")
-    output_usd: float = Field(default=0.0, ge=0, description="US dollars for a million output tokens")
+    input_usd: float | None = Field(
+        default=None, ge=0, description="US dollars for a million input tokens, instead of the list price"
+    )
+    output_usd: float | None = Field(default=None, ge=0, description="the same for output tokens")
 
-    _client: Any = PrivateAttr(default=None)
+    _transport: Transport | None = PrivateAttr(default=None)
     _habit: Habit = PrivateAttr(default=Habit())
+    _kept_to_schema: bool = PrivateAttr(default=False)
 
     @property
     def title(self) -> str:
         return f"{self.name} {self.model}"
 
-    def price(self, input_tokens: int, output_tokens: int) -> float:
-        return (input_tokens * self.input_usd + output_tokens * self.output_usd) / 1e6
+    @property
+    def endpoints(self) -> int:
+        return len(self.addresses())
+
+    def price(self, input_tokens: int, output_tokens: int, batch: bool = False) -> float | None:
+        """US dollars by the manifest's prices, of which a batch costs half, else by the list; None if in neither."""
+        if self.input_usd is not None or self.output_usd is not None:
+            cost = (input_tokens * (self.input_usd or 0.0) + output_tokens * (self.output_usd or 0.0)) / 1e6
+            return cost / 2 if batch else cost
+        listed = find_price(self.model)
+        return listed.cost(input_tokens, output_tokens, batch) if listed else None
+
+    def price_note(self, batch: bool = False) -> str:
+        """Whose prices these are and of which day, for an estimate; empty where there are none."""
+        if self.input_usd is not None or self.output_usd is not None:
+            return "the manifest's prices" + (", half of them in a batch" if batch else "")
+        listed = find_price(self.model)
+        return f"{'batch' if batch else 'list'} prices of {listed.checked}" if listed else ""
+
+    def forecast(self, request: Request) -> tuple[int, int]:
+        listed = find_price(self.model)
+        return request_tokens(request, listed.pictures if listed else Pictures()), self.max_tokens
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Teacher]:
         """Holds the connections; UsageError when there is no key or no proper address."""
-        import openai
-
-        async with openai.AsyncOpenAI(
-            api_key=self._key() or "none",
-            base_url=self._address(),
-            max_retries=self.retries,
-            timeout=openai.Timeout(self.timeout_s, connect=min(CONNECT_S, self.timeout_s)),
-        ) as client:
-            self._client = client
+        async with connected(self.addresses(), self.key() or "none", self.timeout_s) as self._transport:
             try:
                 yield self
             finally:
-                self._client = None
+                self._transport = None
 
     async def check(self) -> str:
-        """One line on the server and whether it lists the model; UsageError when it can't be used."""
+        """One line on each server and whether it lists the model; UsageError when one can't be used."""
+        return "; ".join([await self._check(number) for number in range(self.endpoints)])
+
+    async def _check(self, endpoint: int) -> str:
         import openai
 
-        client = self._client.with_options(max_retries=0, timeout=CONNECT_S)
+        address, asked = self.addresses()[endpoint], self._asked(endpoint)
         try:
-            listed = [str(model.id) for model in (await client.models.list()).data]
+            async with openai.AsyncOpenAI(
+                api_key=self.key() or "none", base_url=address, max_retries=0, timeout=CONNECT_S
+            ) as client:
+                listed = [str(model.id) for model in (await client.models.list()).data]
         except openai.APIStatusError as error:
             if error.status_code in (404, 405):
-                return f"{self._address()} answers, but lists no models"
-            raise UsageError(str(self._failure(error))) from None
+                return f"{address} answers, but lists no models"
+            said = f"{error.code or ''} {error.message}"
+            raise UsageError(str(by_status(error.status_code, said, clean(error.message, asked.key), asked))) from None
         except (openai.OpenAIError, ValueError) as error:
-            raise UsageError(f"{self._address()} gives no answer: {self._failure(error)}") from None
+            why = clean(str(error.__cause__ or error), asked.key)
+            raise UsageError(f"{address} gives no answer: {why}") from None
         except (AttributeError, TypeError):
-            return f"{self._address()} answers, but its list of models can't be read"
+            return f"{address} answers, but its list of models can't be read"
         if self.model not in listed:
             near = get_close_matches(self.model, listed, n=3, cutoff=0.3) or listed[:3]
-            raise UsageError(
-                f"{self._address()} lists no model {self.model!r}: it has {', '.join(near) or 'none at all'}"
-            )
-        return f"{self._address()} answers and has {self.model}"
+            raise UsageError(f"{address} lists no model {self.model!r}: it has {', '.join(near) or 'none at all'}")
+        return f"{address} answers and has {self.model}"
 
     async def ask(self, request: Request) -> Reply:
         """One reply; its `finish` is `stop`, or why the text is of no use (cut_off, refused, empty_reply)."""
-        import openai
-
+        assert self._transport is not None, "ask in a session"
+        asked, scale = self._asked(request.endpoint), 1.0
         input_tokens = output_tokens = 0
         while True:
             habit = self._habit
-            try:
-                completion = await self._client.chat.completions.create(**self._body(request, habit))
-            except (openai.OpenAIError, ValueError) as error:
-                if isinstance(error, openai.APIStatusError) and self._learn(error, habit):
+            answer = await self._transport.post(asked.address, "/chat/completions", encode(self.body(request, habit)))
+            if answer.status != 200:
+                if self._learn(answer, habit):
                     continue
-                raise self._failure(error) from None
-            reply = self._read(completion)
+                error = failure(answer, asked)
+                if isinstance(error, TooMuch) and scale == 1.0 and _has_pictures(request):
+                    request, scale = await asyncio.to_thread(_smaller, request), SMALLER
+                    continue
+                raise error
+            reply = self.read(answer.content(), asked)
             input_tokens += reply.input_tokens
             output_tokens += reply.output_tokens
-            if habit.form == "json_schema" and reply.finish == "stop" and not _fits(reply.text, request.schema):
-                # taken, but ignored; the model has never been told the schema
-                self._change(habit, habit._replace(form="json_object"))
+            if self._ignored(reply, request, habit):
                 continue
-            cost = self.price(input_tokens, output_tokens)
-            return reply._replace(input_tokens=input_tokens, output_tokens=output_tokens, cost_usd=cost)
+            cost = self.price(input_tokens, output_tokens) or 0.0
+            return reply._replace(
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                cost_usd=cost,
+                scale=scale,
+                hold_s=hold_s(answer.headers),
+            )
 
     # ------------------------------------------------------------------ what is sent
 
-    def _key(self) -> str:
+    def key(self) -> str:
+        """The key, empty where none is set; UsageError where one is needed, or no header can carry it."""
         key = os.environ.get(self.key_env, "").strip()
-        if not key and self._address() == OPENAI:
+        if not key and OPENAI in self.addresses():
             raise UsageError(f"no key for {self.model}: set the environment variable {self.key_env}, or base_url")
         if not (key.isascii() and key.isprintable()):
             raise UsageError(f"the key in {self.key_env} has characters that no key has: set it again")
         return key
 
-    def _address(self) -> str:
+    def addresses(self) -> tuple[str, ...]:
+        """Where to ask; UsageError for an address from the environment that is none."""
+        if isinstance(self.base_url, tuple):
+            return tuple(address.rstrip("/") for address in self.base_url)
         address = self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI
         if not re.match(ADDRESS, address):
             raise UsageError("OPENAI_BASE_URL must look like http://localhost:8000/v1, with no password in it")
-        return address
+        return (address.rstrip("/"),)
 
-    def _body(self, request: Request, habit: Habit) -> dict[str, Any]:
+    def _asked(self, endpoint: int) -> Asked:
+        key = os.environ.get(self.key_env, "").strip()
+        return Asked(self.addresses()[endpoint], self.model, self.key_env, key, self.temperature)
+
+    def body(self, request: Request, habit: Habit | None = None) -> dict[str, Any]:
+        """The request as the API wants it, with each Picture in the place of its URL: `transport.encode` it."""
+        habit = habit or self._habit
         messages = [_content(message, self.detail) for message in request.messages]
         body: dict[str, Any] = {"model": self.model, "messages": messages, habit.limit: self.max_tokens}
         if self.temperature is not None:
@@ -178,39 +216,53 @@ class OpenaiApi(Teacher):
 
     # ------------------------------------------------------------------ what comes back
 
-    def _read(self, completion: Any) -> Reply:
-        """The reply in a completion of unknown honesty; ExampleError when it is none."""
-        choices: Any = getattr(completion, "choices", None)
-        message = getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
-        if message is None:
-            said = getattr(completion, "error", None) or completion
-            raise ExampleError("teacher", "bad_reply", self._clean(str(said)))
-        content, refusal = getattr(message, "content", None), getattr(message, "refusal", None)
+    def read(self, completion: Any, asked: Asked | None = None) -> Reply:
+        """The reply in a completion of unknown honesty; Setback or another error when it is none."""
+        asked = asked or self._asked(0)
+        choices = completion.get("choices") if isinstance(completion, Mapping) else None
+        first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], Mapping) else {}
+        message = first.get("message")
+        if not isinstance(message, Mapping):
+            raise _no_reply(completion, asked)
+        content, refusal = message.get("content"), message.get("refusal")
         if content is not None and not isinstance(content, str):
             raise ExampleError("teacher", "bad_reply", f"content is a {type(content).__name__}")
-        ended = getattr(choices[0], "finish_reason", None)
+        ended = first.get("finish_reason")
         finish = "refused" if refusal or ended == "content_filter" else "cut_off" if ended == "length" else "stop"
-        text = (content or refusal or "").encode("utf-8", "replace").decode()
+        text = (content or str(refusal or "")).encode("utf-8", "replace").decode()
         if not text.strip() and finish == "stop":
             finish = "empty_reply"
-        usage = getattr(completion, "usage", None)
+        usage = completion.get("usage")
+        usage = usage if isinstance(usage, Mapping) else {}
         return Reply(
             text=text,
-            model=str(getattr(completion, "model", None) or self.model),
-            input_tokens=_count(getattr(usage, "prompt_tokens", 0)),
-            output_tokens=_count(getattr(usage, "completion_tokens", 0)),
+            model=str(completion.get("model") or self.model),
+            input_tokens=_count(usage.get("prompt_tokens")),
+            output_tokens=_count(usage.get("completion_tokens")),
             finish=finish,
         )
 
-    def _learn(self, error: Any, sent: Habit) -> bool:
+    def _learn(self, answer: Answer, sent: Habit) -> bool:
         """Whether the error shows how this server wants to be asked, so that asking again makes sense."""
-        said = f"{error.message} {error.body}"
-        if error.status_code == 400 and "max_completion_tokens" in said and sent.limit == "max_tokens":
+        if answer.status not in (400, 422, 500, 501):
+            return False
+        said = spoken(answer)
+        if answer.status == 400 and "max_completion_tokens" in said and sent.limit == "max_tokens":
             return self._change(sent, sent._replace(limit="max_completion_tokens"))
-        rejected = error.status_code in (400, 422, 500, 501) and ABOUT_FORM.search(said)
-        if rejected and sent.form in WORSE:
+        if ABOUT_FORM.search(said) and sent.form in WORSE:
             return self._change(sent, sent._replace(form=WORSE[sent.form]))
         return False
+
+    def _ignored(self, reply: Reply, request: Request, sent: Habit) -> bool:
+        """Whether the server took the schema and ignored it, so that the model has never been told of it."""
+        if sent.form != "json_schema" or reply.finish != "stop" or self._kept_to_schema:
+            return False
+        if _fits(reply.text, request.schema):
+            # one that keeps to the schema once always does: what doesn't fit later is a slip of the model
+            self._kept_to_schema = True
+            self._habit = sent
+            return False
+        return self._change(sent, sent._replace(form="json_object"))
 
     def _change(self, sent: Habit, better: Habit) -> bool:
         # requests in flight learn the same thing at the same time: only the first one changes the habit
@@ -218,43 +270,31 @@ class OpenaiApi(Teacher):
             self._habit = better
         return True
 
-    def _failure(self, error: Exception) -> Exception:
-        """The error as one of ours, without the key."""
-        import openai
 
-        if isinstance(error, openai.APITimeoutError):
-            return ExampleError("teacher", "timeout", f"no reply from {self._address()} in {self.timeout_s:g} s")
-        if isinstance(error, openai.APIConnectionError):
-            cause = self._clean(str(error.__cause__ or error))
-            return ExampleError("teacher", "unreachable", f"{self._address()}: {cause}")
-        if isinstance(error, openai.APIStatusError):
-            said = f"{error.code or ''} {error.message}"
-            return self._by_status(error.status_code, said, self._clean(error.message))
-        return ExampleError("teacher", "bad_reply", self._clean(str(error)))
+def _no_reply(completion: Any, asked: Asked) -> Exception:
+    """What a body with status 200 and no reply in it means."""
+    if found := error_in(completion):
+        status, said = found
+        if status:
+            return by_status(status, said, clean(said, asked.key), asked)
+        return Setback("bad_reply", clean(said, asked.key))
+    shown = "the body is no JSON" if completion is None else clean(json.dumps(completion), asked.key)
+    return Setback("bad_reply", shown, charged=True)
 
-    def _by_status(self, status: int, said: str, shown: str) -> Exception:
-        if status in (400, 403) and MODERATED.search(said):
-            return ExampleError("teacher", "refused", shown)
-        if status in (401, 403):
-            return UsageError(f"the key in {self.key_env} was refused by {self._address()}: {shown}")
-        if status in (404, 405):
-            return UsageError(f"{self._address()} has no model {self.model!r}, or base_url lacks its /v1: {shown}")
-        if status == 402 or (status == 429 and OUT_OF_MONEY.search(said)):
-            return UsageError(f"the account behind {self.key_env} has run out of money at {self._address()}: {shown}")
-        if status == 400 and "temperature" in said and "support" in said:
-            return UsageError(
-                f"{self.model} takes no temperature {self.temperature}: set temperature to null ({shown})"
-            )
-        if status == 429:
-            return ExampleError("teacher", "rate_limited", shown)
-        if status == 408:
-            return ExampleError("teacher", "timeout", shown)
-        return ExampleError("teacher", "server_error" if status >= 500 else "bad_request", shown)
 
-    def _clean(self, said: str) -> str:
-        key = os.environ.get(self.key_env, "").strip()
-        said = " ".join((said.replace(key, "***") if len(key) >= SHORTEST_KEY else said).split())
-        return said if len(said) <= SHOWN else said[:SHOWN] + "..."
+def _has_pictures(request: Request) -> bool:
+    return any(isinstance(part, Picture) for message in request.messages for part in message.parts)
+
+
+def _smaller(request: Request) -> Request:
+    """The request with its pictures at half the size."""
+    from dataforge.media import shrink
+
+    def part(part: str | Picture) -> str | Picture:
+        return part if isinstance(part, str) else Picture(shrink(part.jpeg, SMALLER), part.sha256)
+
+    messages = tuple(message._replace(parts=tuple(map(part, message.parts))) for message in request.messages)
+    return replace(request, messages=messages)
 
 
 def _content(message: Message, detail: str) -> dict[str, Any]:
@@ -267,8 +307,7 @@ def _content(message: Message, detail: str) -> dict[str, Any]:
 def _part(part: str | Picture, detail: str) -> dict[str, Any]:
     if isinstance(part, str):
         return {"type": "text", "text": part}
-    url = "data:image/jpeg;base64," + base64.b64encode(part.jpeg).decode("ascii")
-    return {"type": "image_url", "image_url": {"url": url, "detail": detail}}
+    return {"type": "image_url", "image_url": {"url": part, "detail": detail}}
 
 
 def _strict(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,6 +39,9 @@ class Scripted(Teacher):
     cached: ClassVar[bool] = False
     sees: ClassVar[bool] = False
 
+    def price(self, input_tokens: int, output_tokens: int, batch: bool = False) -> float:
+        return 0.0
+
     async def ask(self, request: Request) -> Reply:
         """The slots of the schema filled; ExampleError for a request that takes eyes, or an example without answer."""
         if request.purpose != "write":

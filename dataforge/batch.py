@@ -1,0 +1,251 @@
+"""A run through the Batch API: half the price, an answer within a day, round by round.
+
+`synth` runs as ever, but whoever asks is given a reply from the cache or has to wait: what is not there yet is gathered
+as a line of a file (`Gathering`), and when all rows have been seen, the files are sealed and submitted as batches
+(`Batches`). Their replies go into the cache, and the rows that wait are run again: a trace that takes four replies
+takes four rounds. Rows are written as they are finished, and sorted at the end. The first request of an invocation is
+asked alone and at once, at the full price: a dead key or an unknown option costs one call and not a day, and a budget
+learns what the model counts.
+
+In the run folder's `batches/` each part has its lines (`0001-<digest>.jsonl`), their keys (`.keys`), both deleted when
+it is merged, and its state (`.json`), written before the next step is taken. A kill between any two steps costs no
+money: a part is created under a mark of its own and found by it (`batch_api`); replies are merged by `custom_id`, the
+request's key, and merging twice is merging once. Lines that ended in an error are kept in `errors.jsonl`.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from dataforge.asking import Counts
+from dataforge.batch_api import BatchApi, Standing, connected
+from dataforge.budget import Purse, Spend
+from dataforge.errors import ExampleError, UsageError
+from dataforge.faults import Asked as Server
+from dataforge.faults import failure
+from dataforge.plugins import TRANSIENT, Reply
+from dataforge.replies import Asked, ReplyCache
+from dataforge.runs import append_text, cut_torn_line, write_whole, writing
+from dataforge.teachers.openai_api import OpenaiApi
+from dataforge.transport import Answer
+
+LINE_TRIES = 3
+"""For a line that expired, or met a fault of the server."""
+POLL_S, LONGEST_POLL_S = 1.0, 60.0
+WAITS = ("token_limit_exceeded", "rate_limit")
+"""Errors of a batch that was turned away for what else is queued: it is created again later."""
+
+
+class Part(BaseModel):
+    """The state of one file of requests, on disk before the next step is taken."""
+
+    name: str
+    lines: int
+    most: tuple[int, int, float]
+    file: str = ""
+    batch: str = ""
+    merged: bool = False
+
+
+class Error(BaseModel):
+    """What became of a line that got no reply of use, and what that has cost."""
+
+    key: str
+    reason: str
+    detail: str = ""
+    usage: tuple[int, int, float] = (0, 0, 0.0)
+
+
+class Batches:
+    """The parts of one run: sealed, submitted, awaited, merged. `errors` has the requests that get no reply."""
+
+    def __init__(
+        self, folder: Path, run: str, teacher: OpenaiApi, cache: ReplyCache, purse: Purse, forget: Collection[str] = ()
+    ) -> None:
+        self.folder = folder
+        self.teacher = teacher
+        self.cache = cache
+        self.purse = purse
+        self.counts = Counts()
+        self.errors: dict[str, Error] = {}
+        self._run = run
+        self._tries: dict[str, int] = {}
+        self._server = Server(
+            teacher.addresses()[0], teacher.model, teacher.key_env, teacher.key(), teacher.temperature
+        )
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._read_errors(TRANSIENT | set(forget))
+        self.parts = self._read_parts()
+
+    # ------------------------------------------------------------------ what lies on disk
+
+    def _read_parts(self) -> list[Part]:
+        parts = [Part.model_validate_json(path.read_bytes()) for path in sorted(self.folder.glob("[0-9]*.json"))]
+        open_parts = {part.name for part in parts if not part.merged}
+        for path in (*self.folder.glob("*.jsonl"), *self.folder.glob("*.keys")):
+            if path != self._errors_path and path.stem not in open_parts:
+                path.unlink()  # never sealed, or merged
+        for part in parts:
+            if part.name not in self.purse.ledger.parts:
+                self.purse.ledger.state(part.name, Spend(*part.most))
+        return parts
+
+    @property
+    def _errors_path(self) -> Path:
+        return self.folder / "errors.jsonl"
+
+    def _read_errors(self, forget: Collection[str]) -> None:
+        """Errors of earlier invocations, less those that are to be tried again."""
+        cut_torn_line(self._errors_path)
+        if not self._errors_path.exists():
+            return
+        with self._errors_path.open("rb") as lines:
+            errors = [Error.model_validate_json(line) for line in lines]
+        kept = [error for error in errors if error.reason not in forget]
+        if len(kept) < len(errors):
+            write_whole(self._errors_path, "".join(error.model_dump_json() + "\n" for error in kept))
+        self.errors = {error.key: error for error in kept}
+
+    def _save(self, part: Part) -> None:
+        write_whole(self.folder / f"{part.name}.json", part.model_dump_json(indent=1) + "\n")
+
+    def _file(self, part: Part, kind: str) -> Path:
+        return self.folder / f"{part.name}.{kind}"
+
+    def seal(self, digest: str, count: int, most: Spend) -> None:
+        """Take the gathered lines as the next part."""
+        part = Part(name=f"{len(self.parts) + 1:04}-{digest[:12]}", lines=count, most=tuple(most))
+        for kind in ("keys", "jsonl"):
+            with writing(self.folder):
+                (self.folder / f"open.{kind}").replace(self._file(part, kind))
+        self._save(part)
+        self.purse.ledger.state(part.name, most)
+        self.parts.append(part)
+
+    # ------------------------------------------------------------------ submit, wait, merge
+
+    async def settle(self, tell: Callable[[str], None]) -> None:
+        """Submit the open parts, wait for them, and merge them; `tell` is given a line of text while waiting.
+
+        UsageError when the server refuses a batch, or when somebody has cancelled one.
+        """
+        if all(part.merged for part in self.parts):
+            return
+        async with connected(self._server) as api:
+            poll_s = POLL_S
+            while open_parts := [part for part in self.parts if not part.merged]:
+                standings = [await self._advance(api, part) for part in open_parts]
+                if any(part.merged for part in open_parts):
+                    continue
+                done = sum(one.done for one in standings if one)
+                lines = sum(part.lines for part in open_parts)
+                self.counts.in_flight = lines - done
+                states = {
+                    one.status.replace("_", " ") if one else "waiting for the server's queue" for one in standings
+                }
+                tell(f"batch {', '.join(sorted(states))}: {done:,} of {lines:,} answered")
+                await asyncio.sleep(poll_s)
+                poll_s = min(LONGEST_POLL_S, poll_s * 1.5)
+        self.counts.in_flight = 0
+
+    async def _advance(self, api: BatchApi, part: Part) -> Standing | None:
+        """One step further with one part; None where the server has no room for it yet."""
+        if not part.file:
+            part.file = await api.upload(self._file(part, "jsonl"))
+            self._save(part)
+        if not part.batch:
+            part.batch = (await api.create(part.file, f"{self._run}/{part.name}")).id
+            self._save(part)
+        standing = await api.standing(part.batch)
+        if standing.running:
+            return standing
+        if standing.status == "failed":
+            said = "; ".join(standing.errors)
+            part.file = part.batch = ""
+            self._save(part)
+            if any(word in said for word in WAITS):
+                return None
+            raise UsageError(f"the batch {standing.id} was refused: {said[:500]}")
+        await self._merge(api, part, standing)
+        if standing.status == "cancelled":
+            raise UsageError(f"the batch {standing.id} was cancelled: the same command submits what it left out")
+        return standing
+
+    async def _merge(self, api: BatchApi, part: Part, standing: Standing) -> None:
+        """Put a batch's replies into the cache and its errors into their file; safe to do again after a kill."""
+        asked = self._keys(part)
+        left, spent = set(asked), Spend()
+        for number, file in enumerate(standing.files):
+            path = self._file(part, f"{number}.out")
+            await api.download(file, path)
+            with path.open("rb") as lines:
+                for line in lines:
+                    key, cost = self._take(json.loads(line), asked)
+                    left.discard(key)
+                    spent = spent.plus(cost)
+            path.unlink()
+        for key in left:
+            self._passing(key, "expired", f"the batch {standing.id} is {standing.status}")
+        part.merged = True
+        self._save(part)
+        self.purse.ledger.state(part.name, spent)
+        for kind in ("jsonl", "keys"):
+            self._file(part, kind).unlink(missing_ok=True)
+        await api.forget(part.file)
+
+    def _keys(self, part: Part) -> dict[str, Asked]:
+        """The requests of a part, by key."""
+        with self._file(part, "keys").open(encoding="utf-8") as lines:
+            return {key: Asked(*asked) for key, *asked in map(json.loads, lines)}
+
+    def _take(self, line: dict[str, Any], asked: dict[str, Asked]) -> tuple[str, Spend]:
+        """One line of output: a reply for the cache, or an error; its key, and what it has cost."""
+        key = str(line.get("custom_id"))
+        response, error = line.get("response") or {}, line.get("error") or {}
+        if key not in asked:
+            return key, Spend()
+        if error.get("code") == "batch_expired":
+            self._passing(key, "expired", str(error.get("message", "")))
+            return key, Spend()
+        try:
+            reply = self._read(int(response.get("status_code") or 500), response.get("body") or {"error": error})
+        except ExampleError as failed:
+            if failed.reason in TRANSIENT:
+                self._passing(key, failed.reason, failed.detail)
+            else:
+                self._note(Error(key=key, reason=failed.reason, detail=failed.detail))
+            return key, Spend()
+        usage = (reply.input_tokens, reply.output_tokens, reply.cost_usd)
+        if reply.finish == "stop":
+            self.cache.put(key, asked[key], reply)
+        else:
+            self._note(Error(key=key, reason=reply.finish, detail=reply.text[:200], usage=usage))
+        self.counts.calls += 1
+        self.counts.input_tokens += reply.input_tokens
+        self.counts.output_tokens += reply.output_tokens
+        self.counts.cost_usd += reply.cost_usd
+        return key, Spend(*usage)
+
+    def _read(self, status: int, content: Any) -> Reply:
+        """The reply in a line's response; ExampleError when it is none, UsageError when none will be."""
+        if status != 200:
+            raise failure(Answer(status, {}, json.dumps(content).encode()), self._server)
+        reply = self.teacher.read(content)
+        cost = self.teacher.price(reply.input_tokens, reply.output_tokens, batch=True) or 0.0
+        return reply._replace(cost_usd=cost)
+
+    def _passing(self, key: str, reason: str, detail: str) -> None:
+        """An error that says nothing about the request: it is gathered again, a bounded number of times."""
+        self._tries[key] = self._tries.get(key, 0) + 1
+        if self._tries[key] >= LINE_TRIES:
+            self._note(Error(key=key, reason=reason, detail=detail))
+
+    def _note(self, error: Error) -> None:
+        self.errors[error.key] = error
+        self.counts.failed += 1
+        append_text(self._errors_path, error.model_dump_json() + "\n")

@@ -1,0 +1,229 @@
+"""One row becomes one trace, or one failure with its reason: what `synth` does with each.
+
+What needs pixels goes to a worker process, what needs words to the teacher; between them lies only the order of the
+steps: prepare, locate (the teacher looking and looking again), write, validate, write again.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import PIL
+
+from dataforge import __version__, plugins
+from dataforge.asking import Asking
+from dataforge.bench import Ready, Unlocated, at_bench
+from dataforge.budget import NotYet
+from dataforge.chat import question_text
+from dataforge.compose import Draft
+from dataforge.episode import used
+from dataforge.errors import ExampleError
+from dataforge.locate import LOCATE_SCHEMA, VERIFY_SCHEMA, said_box
+from dataforge.manifest import PROMPTS, Manifest
+from dataforge.media import MediaStore
+from dataforge.metrics import score
+from dataforge.plugins import Ask, Check, Kit, Message, Picture, Reply, Request, Row
+from dataforge.prompts import find_prompt
+from dataforge.records import Example, Failure, Provenance, Step, Trace, Verdict
+from dataforge.replies import reply_digest
+from dataforge.solve import right_ones, samples
+from dataforge.tolerant import parse_object
+from dataforge.workers import Workers
+from dataforge.write import again, complaint_about, request, steps
+
+
+class Maker:
+    """Turns rows into traces: what needs pixels goes to a worker, what needs words to the teacher.
+
+    Requests are put to `ask` where one is given, which may have an example wait; else to `asking`.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        workers: Workers,
+        asking: Asking,
+        store: MediaStore,
+        solving: Asking | None = None,
+        ask: Ask | None = None,
+    ) -> None:
+        self.manifest = manifest
+        self.solving = solving
+        self.workers = workers
+        self.asking = asking
+        self._put = ask or asking.ask
+        self.kit = Kit(store)
+        self.checks: list[Check] = [plugins.build("check", spec) for spec in manifest.validate_]
+        operations = [plugins.build("operation", spec) for spec in manifest.operations]
+        self._provenance = Provenance(
+            version=__version__,
+            manifest=manifest.digest(),
+            prompts={name: manifest.prompt(name).fingerprint for name in PROMPTS if name in manifest.prompts},
+            operations=used(operations),
+            student=manifest.student,
+            limits=manifest.limits,
+            teacher=asking.teacher.title,
+            scripted=not asking.teacher.sees,
+            answer_revealed=manifest.write.reveal_answer or not asking.teacher.sees,
+            seed=manifest.seed,
+            pillow=PIL.__version__,
+        )
+
+    async def make(self, row: Row | Failure) -> Trace | Failure | None:
+        """The trace of a row, with its verdicts; the failure that it ended in; or None where it has to wait."""
+        if isinstance(row, Failure):
+            return row
+        replies: list[Reply] = []
+        try:
+            ready = await self.workers.run(row.group, at_bench, "prepare", row)
+            if isinstance(ready, Unlocated):
+                ready = await self._ground(row.group, ready, replies)
+            if ready.example is not None:
+                if solved := await self._solve(ready, replies):
+                    return solved
+                job = ("draft", ready.example, ready.draft.regions, (*ready.draft.unfit, "direct"))
+                ready = await self.workers.run(row.group, at_bench, *job)
+            return await self._write(ready, replies)
+        except ExampleError as error:
+            return _failure(row.id, error, replies)
+        except NotYet:
+            return None
+
+    # ------------------------------------------------------------------ locating by the teacher
+
+    async def _ground(self, group: str, unlocated: Unlocated, replies: list[Reply]) -> Ready:
+        """Ask for a box until its part alone is answered rightly, a bounded number of times."""
+        example, hint = unlocated.example, ""
+        for _ in range(self.manifest.locate.tries):
+            said = await self._ask(locate_request(example, unlocated.whole, hint, self.manifest), replies)
+            region = said_box(parse_object(said.text), example)
+            if region is None:
+                hint = "An earlier try gave no usable rectangle."
+                continue
+            part = await self.workers.run(group, at_bench, "part", example, region)
+            verified = parse_object((await self._ask(self._verify_request(example, part), replies)).text) or {}
+            answer = verified.get("answer")
+            if verified.get("answerable") is True and isinstance(answer, str) and _right(answer, example):
+                return await self.workers.run(group, at_bench, "draft", example, (region,))
+            box = [round(value) for value in (region.box.x1, region.box.y1, region.box.x2, region.box.y2)]
+            hint = f"The place called {region.label!r} was tried ({box} in pixels): it doesn't answer the question."
+        if self.manifest.locate.order[-1] != "teacher":
+            return await self.workers.run(group, at_bench, "locate_after_teacher", example)
+        raise ExampleError("locate", "not_verified", f"{self.manifest.locate.tries} tries; {unlocated.located.reason}")
+
+    def _verify_request(self, example: Example, part: Picture) -> Request:
+        text = self.manifest.prompt("verify").fill(question=question_text(example))
+        return Request("verify", (Message("user", (text, part)),), VERIFY_SCHEMA)
+
+    async def _ask(self, question: Request, replies: list[Reply]) -> Reply:
+        reply = await self._put(question)
+        replies.append(reply)
+        return reply
+
+    # ------------------------------------------------------------------ solving without a look
+
+    async def _solve(self, ready: Ready, replies: list[Reply]) -> Trace | None:
+        """The base model's own answer as a trace, or None where too few of its samples are right."""
+        settings, draft = self.manifest.direct, ready.draft
+        assert self.solving is not None
+        assert settings is not None
+        told = await samples(draft, ready.pictures, self.manifest.student, settings, self.solving)
+        replies += told
+        right = right_ones(told, draft.example)
+        if len(right) < settings.least * settings.samples:
+            return None
+        author = {
+            "teacher": self.solving.teacher.title,
+            "scripted": False,
+            "answer_revealed": False,
+            "prompts": {"guideline_plain": find_prompt("guideline_plain").fingerprint},
+            "solved": (len(right), settings.samples),
+        }
+        traces = (self._judged(self._trace(draft, (step,), answer, replies, author)) for step, answer in right)
+        return next((trace for trace in traces if trace.ok), None)
+
+    # ------------------------------------------------------------------ writing and validating
+
+    async def _write(self, ready: Ready, replies: list[Reply]) -> Trace:
+        """Have the thoughts written; send a faulty text back with the reason, a bounded number of times."""
+        draft = ready.draft
+        question = request(draft, ready.pictures, self.manifest)
+        trace: Trace | None = None
+        complaint = ""
+        for rewrites in range(self.manifest.write.rewrites + 1):
+            reply = await self._ask(question, replies)
+            filled = parse_object(reply.text)
+            complaint = complaint_about(filled, draft)
+            if not complaint and filled is not None:
+                trace = self._judged(self._trace(draft, *steps(draft, filled), replies, {"rewrites": rewrites}))
+                complaint = self._complaint(trace)
+                if not complaint:
+                    return trace
+            question = again(question, reply.text, complaint, self.manifest)
+        if trace is None:
+            raise ExampleError("write", "bad_form", complaint)
+        return trace
+
+    def _trace(
+        self, draft: Draft, made: tuple[Step, ...], answer: str, replies: list[Reply], written: Mapping[str, Any]
+    ) -> Trace:
+        provenance = self._provenance.model_copy(
+            update={
+                "replies": tuple(reply_digest(reply) for reply in replies),
+                "smaller": sum(reply.scale < 1 for reply in replies),
+                "input_tokens": sum(reply.input_tokens for reply in replies),
+                "output_tokens": sum(reply.output_tokens for reply in replies),
+                "cost_usd": round(sum(reply.cost_usd for reply in replies), 8),
+                "unfit": draft.unfit,
+                **written,
+            }
+        )
+        return Trace(
+            id=draft.example.id,
+            example=draft.example,
+            views=draft.views,
+            regions=draft.regions,
+            steps=made,
+            answer=answer,
+            kind=draft.kind,
+            provenance=provenance,
+        )
+
+    def _judged(self, trace: Trace) -> Trace:
+        return trace.model_copy(update={"verdicts": tuple(judge(self.checks, trace, self.kit))})
+
+    def _complaint(self, trace: Trace) -> str:
+        """What the teacher could mend, quoted; nothing when all is well or when it isn't the teacher's to mend."""
+        failed = {verdict.check: verdict for verdict in trace.verdicts if not verdict.ok}
+        complaints = [check.complaint(failed[check.name]) for check in self.checks if check.name in failed]
+        return "" if not all(complaints) else "\n".join(complaints)
+
+
+def locate_request(example: Example, whole: Picture | None, hint: str, manifest: Manifest) -> Request:
+    """Asks for the box of the evidence on the whole view; `hint` says what was tried before."""
+    text = manifest.prompt("locate").fill(question=question_text(example), hint=hint)
+    parts = (text, whole) if whole else (text,)
+    return Request("locate", (Message("user", parts),), LOCATE_SCHEMA)
+
+
+def _failure(name: str, error: ExampleError, replies: list[Reply]) -> Failure:
+    """The failure that an example ended in, with what its replies have cost in vain."""
+    input_tokens, output_tokens, cost_usd = error.usage
+    return Failure(
+        id=name,
+        stage=error.stage,
+        reason=error.reason,
+        detail=error.detail[:500],
+        input_tokens=input_tokens + sum(reply.input_tokens for reply in replies),
+        output_tokens=output_tokens + sum(reply.output_tokens for reply in replies),
+        cost_usd=round(cost_usd + sum(reply.cost_usd for reply in replies), 8),
+    )
+
+
+def _right(answer: str, example: Example) -> bool:
+    return score(answer, example.answers, example.answer_type, example.choices).ok
+
+
+def judge(checks: list[Check], trace: Trace, kit: Kit) -> Iterator[Verdict]:
+    """Every check's verdict on a trace."""
+    for check in checks:
+        yield check.judge(trace, kit)
