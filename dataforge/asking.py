@@ -173,5 +173,5 @@ def _back_off_s(setback: Setback, number: int) -> float:
     """How long this call waits by itself; where the server has named a time, the pace holds all calls back."""
     if setback.busy and setback.wait_s:
         return 0.0
-    back_off = min(LONGEST_BACK_OFF_S, BACK_OFF_S * 2.0**number) * random.uniform(0.75, 1.25)
+    back_off = min(LONGEST_BACK_OFF_S, BACK_OFF_S * 2.0 ** min(number, 10)) * random.uniform(0.75, 1.25)
     return max(back_off, setback.wait_s or 0.0)

@@ -36,9 +36,10 @@ APART_S, PACING, BURST_S = 0.02, 3.0, 0.005
 """Calls go out at most so far apart, at up to so many times the rate of the replies; a moment's worth at once."""
 CAUTION, PROBE_AFTER_S, PROBE_A_SECOND = 0.97, 5.0, 1.01
 """A learned rate is used with caution, and raised by one percent a second once it has held for some."""
+FORGOTTEN_AFTER_S = 600.0
 AILING = 6
 """Failures in a row that set an endpoint aside."""
-LONGEST_ASIDE_S, LONGEST_GUESS_S = 60.0, 30.0
+LONGEST_ASIDE_S, LONGEST_GUESS_S, DOUBLINGS = 60.0, 30.0, 10
 LONGEST_PAUSE_S = 900.0
 """A server that wants a longer one ends the run: it is continued later."""
 
@@ -99,6 +100,8 @@ class Lane:
         if self.pause_from and now >= self.pause_until:
             self._resume(now)
         at = max(self.pause_until, self._next_at)
+        if self._rate and now - self.pause_until > FORGOTTEN_AFTER_S:
+            self._rate = 0.0
         if self._rate:
             rate = self._rate * PROBE_A_SECOND ** max(0.0, now - self.pause_until - PROBE_AFTER_S)
             self._level = min(self._depth, self._level + (now - self._filled) * rate)
@@ -141,7 +144,7 @@ class Lane:
                 self.pause_from = now
             self.pause_until = max(self.pause_until, now + wait_s)
         elif (times := self._refused_in_a_row / max(3.0, self.limit / 8)) >= 1:
-            self.pause_until = max(self.pause_until, now + min(LONGEST_GUESS_S, 0.125 * 2.0**times))
+            self.pause_until = max(self.pause_until, now + min(LONGEST_GUESS_S, 0.125 * 2.0 ** min(times, DOUBLINGS)))
         self._end_of_call(used=False)
 
     def failed(self, now: float, sent_at: float) -> None:
@@ -152,7 +155,7 @@ class Lane:
         self.probes += tried_again
         if tried_again or self.failures == AILING:
             self._aside_at = now
-            self.pause_until = max(self.pause_until, now + min(LONGEST_ASIDE_S, 2.0**self.probes))
+            self.pause_until = max(self.pause_until, now + min(LONGEST_ASIDE_S, 2.0 ** min(self.probes, DOUBLINGS)))
         self._end_of_call(used=False)
 
     def _end_of_call(self, used: bool) -> None:

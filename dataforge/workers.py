@@ -81,16 +81,15 @@ class Workers:
 
     def close(self) -> None:
         """End all processes at once."""
+        # waited for: else the interpreter may end in the middle of a pool's farewells, with a traceback
         for pool in self._pools:
-            _kill(pool)
-        for pool in self._pools:  # else the interpreter may end in the middle of its farewells, with a traceback
-            pool.shutdown()
+            _kill(pool, wait=True)
 
 
-def _kill(pool: ProcessPoolExecutor) -> None:
+def _kill(pool: ProcessPoolExecutor, wait: bool = False) -> None:
     for process in list((pool._processes or {}).values()):
         process.kill()
-    pool.shutdown(wait=False, cancel_futures=True)
+    pool.shutdown(wait=wait, cancel_futures=True)
 
 
 def _set_up(setup: Callable[..., None], arguments: tuple[Any, ...]) -> None:

@@ -117,6 +117,19 @@ def test_refusals_without_end_do_not_make_it_ask_faster(wait_s: float | None) ->
     assert sent < 400
 
 
+def test_days_do_not_overflow_anything() -> None:
+    lane = Lane(0, 64)
+    for at in (0.0, 10.0, 20.0):
+        lane.enter(at)
+        lane.refused(at, at, 1.0)
+        lane.wait_s(at + 1.5)
+    assert lane.wait_s(1e6) == 0
+    for number in range(5000):
+        lane.enter(1e6)
+        (lane.failed if number % 2 else lambda now, since: lane.refused(now, since, None))(1e6, 1e6)
+    assert lane.pause_until <= 1e6 + pacing.LONGEST_ASIDE_S
+
+
 def test_a_bucket_never_gives_more_in_a_minute() -> None:
     bucket, now, taken = Bucket(120, 0.0), 0.0, list[float]()
     while now < 180:
