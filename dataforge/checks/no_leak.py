@@ -93,47 +93,47 @@ class Key:
     """What an example's thoughts may not give away: its answers, less what the question itself names."""
 
     def __init__(self, example: Example) -> None:
-        self.example = example
-        self.question = _plain(example.question)
         letters = {chr(ord("A") + index): choice for index, choice in enumerate(example.choices)}
-        self.options = [(choice, _plain(choice)) for choice in example.choices if example.answer_type == "choice"]
+        self.question = example.question
+        self.options = [_plain(choice) for choice in example.choices] if example.answer_type == "choice" else []
         if self.options:
             told = [letters.get(answer.strip().upper(), "") for answer in example.answers]
         else:  # lone letters and digits don't tell
             told = [answer for answer in example.answers if len(answer.strip()) > 1]
-        plain_ones = [(answer, plain) for answer in told if (plain := _plain(answer))]
-        self.answers = [(answer, plain) for answer, plain in plain_ones if f" {plain} " not in f" {self.question} "]
+        self.answers = [(answer, plain) for answer in told if (plain := _plain(answer))]
         self.parts = [PARTS.findall(plain) for _, plain in self.answers]
-        self.numbers = [(number, _figures(answer)) for answer, _ in self.answers if (number := _telling_number(answer))]
+        self.figures = [_figures(answer) for answer, _ in self.answers]
+        self.counts = [_may_be_a_count(answer) for answer, _ in self.answers]
 
     def said_in(self, thought: str) -> str:
         """The answer that a thought holds between word bounds, or nothing; an option only tells without the others."""
         folded = thought.casefold()
         if not any(all(part in folded for part in parts) for parts in self.parts):
             return ""
-        text = f" {_plain(thought)} "
-        said = [answer for answer, plain in self.answers if f" {plain} " in text]
-        if said and self.options and sum(f" {plain} " in text for _, plain in self.options) != 1:
+        text, asked = f" {_plain(thought)} ", f" {_plain(self.question)} "
+        said = [answer for answer, plain in self.answers if f" {plain} " in text and f" {plain} " not in asked]
+        if self.options and sum(f" {plain} " in text for plain in self.options) != 1:
             return ""
         return said[0] if said else ""
 
     def in_other_words_in(self, thought: str) -> str:
         """The number of a thought that is the answer's, or nothing."""
-        for number, figures in self.numbers:
-            if _may_say(thought, number, figures):
+        figures, folded = _figures(thought), thought.casefold()
+        in_words = any(word in folded for word in LARGE_WORDS)
+        for (answer, _), wanted, count in zip(self.answers, self.figures, self.counts, strict=True):
+            if not figures & wanted and not ((count or (wanted and in_words)) and COUNT_WORDS.search(folded)):
+                continue  # neither the same figures nor a number in words
+            if number := _telling_number(answer):
                 said = next((said for said in quantities(thought) if _same(said, number)), None)
-                if said and not any(said.value == other.value for other in quantities(self.example.question)):
+                if said and not any(said.value == other.value for other in quantities(self.question)):
                     return f"{said.value} {' '.join(said.unit)}".strip()
         return ""
 
 
-def _may_say(thought: str, number: Quantity, figures: set[str]) -> bool:
-    """Whether it is worth reading the thought's numbers: the same figures stand in it, or a number in words."""
-    if figures & _figures(thought):
-        return True
-    folded = thought.casefold()
-    in_words = _small(number) or any(word in folded for word in LARGE_WORDS)
-    return in_words and COUNT_WORDS.search(folded) is not None
+def _may_be_a_count(answer: str) -> bool:
+    """Whether the answer is short of three figures, or a number in words: people write such a one out."""
+    figures = re.findall(r"\d+", answer)
+    return max(map(len, figures)) < 3 if figures else COUNT_WORDS.search(answer) is not None
 
 
 def _figures(text: str) -> set[str]:
