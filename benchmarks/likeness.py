@@ -30,14 +30,14 @@ from rich.console import Console
 from rich.table import Table
 
 from dataforge import posters
+from dataforge.alike.fingerprints import Fingerprint, Header
+from dataforge.alike.likeness import CACHE, NEAR_BITS, Likeness, likeness
+from dataforge.alike.wording import shingles
 from dataforge.checks.contaminated import Contaminated
 from dataforge.checks.duplicate import Duplicate
-from dataforge.fingerprints import Fingerprint, Header
-from dataforge.likeness import CACHE, NEAR_BITS, Likeness, likeness
 from dataforge.media import MediaStore, decode
 from dataforge.plugins import Kit, SetCheck
 from dataforge.records import Example, Media, Provenance, Step, Trace, to_line
-from dataforge.wording import shingles
 
 CONSOLE = Console()
 POSTERS = 100

@@ -95,13 +95,13 @@ async def sdk(url: str, most: int, calls: int, jpegs: list[bytes], aio: bool = F
 def ours(url: str, most: int, calls: int, jpegs: list[bytes], folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     """`synth` with everything but the cutting: its workers hand out drafts whose pictures are there."""
     from dataforge import manifest, plugins
-    from dataforge.asking import Asking
-    from dataforge.budget import Purse
-    from dataforge.maker import Maker
+    from dataforge.ask.asking import Asking
+    from dataforge.ask.budget import Purse
+    from dataforge.ask.replies import ReplyCache
     from dataforge.plugins import Row
-    from dataforge.replies import ReplyCache
     from dataforge.runs import Run
     from dataforge.synth import Progress, make_all
+    from dataforge.synth.maker import Maker
 
     teacher = {"name": "openai_api", "model": MODEL, "base_url": url, "in_flight": most, **options}
     texts = manifest.load(manifest.shipped("infographics")).prompts
@@ -170,8 +170,8 @@ class Cut:
     async def run(self, group: str, job: Any, name: str, row: Any) -> Any:
         import dataclasses
 
-        from dataforge.bench import Ready
         from dataforge.plugins import Picture
+        from dataforge.synth.bench import Ready
 
         kept = self.pictures[row.content % PICTURES]
         # a picture of its own for each example, as in a run: what is made once is made once for each

@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
+from dataforge.answers.metrics import extract_boxed
 from dataforge.episode import bind, short_name, signature
 from dataforge.errors import OperationError, UsageError
 from dataforge.geometry import Box
-from dataforge.metrics import extract_boxed
 from dataforge.plugins import Operation
 from dataforge.records import BoxUnit, Call, Observation, Student, View
 

@@ -299,8 +299,8 @@ class Teacher(Plugin):
 
     def forecast(self, request: Request) -> tuple[int, int]:
         """Tokens that a request will take in, as estimated, and the most that its reply may have."""
-        from dataforge.prices import Pictures
-        from dataforge.tokens import request_tokens
+        from dataforge.ask.prices import Pictures
+        from dataforge.ask.tokens import request_tokens
 
         return request_tokens(request, Pictures()), MOST_OUTPUT
 

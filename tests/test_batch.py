@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from dataforge import batch, gathering
-from dataforge.budget import Budget
+from dataforge.ask import batch, gathering
+from dataforge.ask.budget import Budget
 from dataforge.errors import UsageError
 from dataforge.runs import Run
 from dataforge.synth import Progress, synth
@@ -154,7 +154,7 @@ def test_a_budget_holds_over_batches(sheets: Path, tmp_path: Path) -> None:
 
 
 def command(path: Path, runs: Path, server: BatchServer) -> list[str]:
-    fast = f"import dataforge.batch as b; b.POLL_S, b.LONGEST_POLL_S = 0.1, 0.1; {SCRIPT}"
+    fast = f"import dataforge.ask.batch as b; b.POLL_S, b.LONGEST_POLL_S = 0.1, 0.1; {SCRIPT}"
     flags = ["--manifest", str(path), "--runs", str(runs), "--teacher", "tiny-vision", "--base-url", server.url]
     return [sys.executable, "-c", fast, "synth", *flags, "--batch"]
 

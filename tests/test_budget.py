@@ -12,15 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dataforge.asking import Asking
-from dataforge.budget import Budget, BudgetReached, Ledger, Purse, Spend, parse_budget
+from dataforge.ask.asking import Asking
+from dataforge.ask.budget import Budget, BudgetReached, Ledger, Purse, Spend, parse_budget
+from dataforge.ask.prices import Pictures, find_price
+from dataforge.ask.tokens import jpeg_size, picture_tokens
 from dataforge.errors import ExampleError, UsageError
 from dataforge.plugins import Message, Picture, Reply, Request, Setback
-from dataforge.prices import Pictures, find_price
 from dataforge.runs import Run
 from dataforge.synth import synth
 from dataforge.teachers.openai_api import OpenaiApi
-from dataforge.tokens import jpeg_size, picture_tokens
 from tests.servers import TeacherServer
 from tests.test_synth import SHEETS, at, bytes_of, of_sheets, said, sheets
 
@@ -192,7 +192,7 @@ def test_a_kill_leaves_the_larger_figure(tmp_path: Path) -> None:
 
 
 def test_a_long_ledger_is_summed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dataforge.budget.LONGEST_LEDGER", 5)
+    monkeypatch.setattr("dataforge.ask.budget.LONGEST_LEDGER", 5)
     path = tmp_path / "spent.jsonl"
     ledger = Ledger(path)
     ledger.state("part", Spend(1, 1, 1.0))

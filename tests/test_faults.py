@@ -16,15 +16,15 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dataforge.asking import Asking
+from dataforge.ask.asking import Asking
+from dataforge.ask.faults import Asked, by_status, clean, duration, hold_s, wait_s
+from dataforge.ask.replies import ReplyCache
+from dataforge.ask.tolerant import parse_object
+from dataforge.ask.transport import _proxy, encode
 from dataforge.errors import ExampleError, UsageError
-from dataforge.faults import Asked, by_status, clean, duration, hold_s, wait_s
 from dataforge.media import to_jpeg
 from dataforge.plugins import Message, Picture, Reply, Request, Setback
-from dataforge.replies import ReplyCache
 from dataforge.teachers.openai_api import OpenaiApi
-from dataforge.tolerant import parse_object
-from dataforge.transport import _proxy, encode
 from tests.servers import MODEL, SMALL_PICTURE, TeacherServer
 
 KEY = "sk-very-secret-98765"

@@ -15,7 +15,7 @@ import pytest
 
 from dataforge.errors import UsageError
 from dataforge.filter import sift
-from dataforge.judging import Line, extended, passed, with_verdicts
+from dataforge.filter.judging import Line, extended, passed, with_verdicts
 from dataforge.marks import Mark, write_mark
 from dataforge.records import Trace, Verdict, to_line
 from dataforge.report import judged_by

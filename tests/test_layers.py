@@ -14,36 +14,37 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = [
     set("__init__ errors geometry records".split()),
-    set("plugins prompts manifest runs media workspace metrics quantities boxes replies tolerant workers".split())
-    | set("marks verdicts likeness wording prices tokens budget ordering".split()),
-    set("episode chat dialect operations posters sentences reading asking fingerprints shown".split())
-    | set("pace transport faults".split()),
+    set("plugins prompts manifest runs media workspace answers reading workers marks ordering".split())
+    | set("alike.likeness alike.wording filter.verdicts".split())
+    | set("ask.replies ask.tolerant ask.prices ask.tokens ask.budget".split()),
+    set("episode chat dialect operations posters sentences shown ask alike".split()),
     set("locate compose write sources teachers checks".split()),
-    set("bench solve maker batch batch_api gathering cache synth judging panel filter".split())
-    | set("report show view diff estimate doctor".split()),
-    set("cli screen".split()),
+    set("synth filter ask.batch ask.batch_api ask.gathering ask.cache report show view diff doctor".split()),
+    set("cli".split()),
 ]
-"""From the bottom; a module imports from its own layer or below."""
+"""From the bottom; a module imports from its own layer or below. `ask.budget` wins over its folder's `ask`."""
 
 
 def layer_of(name: str) -> int:
-    return next(number for number, layer in enumerate(LAYERS) if name in layer)
+    known = {entry: number for number, layer in enumerate(LAYERS) for entry in layer}
+    return known[name] if name in known else known[name.partition(".")[0]]
 
 
 def imports(path: Path) -> set[str]:
     """The project's own modules that a file imports at its top level, by the name under dataforge."""
     found = set()
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ImportFrom) and node.module == "dataforge":
-            found |= {alias.name for alias in node.names if (ROOT / "dataforge" / f"{alias.name}.py").exists()}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("dataforge."):
-            found.add(node.module.split(".")[1])
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == "dataforge":
+            folder = node.module.partition(".")[2]
+            inside = ROOT / "dataforge" / folder.replace(".", "/")
+            modules = [a.name for a in node.names if (inside / f"{a.name}.py").exists() or (inside / a.name).is_dir()]
+            found |= {f"{folder}.{name}".strip(".") for name in modules} or {folder or "__init__"}
     return found
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "dataforge").rglob("*.py")), ids=lambda path: path.stem)
 def test_imports_go_down(path: Path) -> None:
-    name = path.relative_to(ROOT / "dataforge").parts[0].removesuffix(".py")
+    name = ".".join(path.relative_to(ROOT / "dataforge").with_suffix("").parts).removesuffix(".__init__")
     for used in imports(path):
         assert layer_of(used) <= layer_of(name), f"{name} imports {used} from above"
 
@@ -57,7 +58,7 @@ def test_importing_the_command_line_loads_nothing_heavy() -> None:
 
 def test_only_the_command_line_prints() -> None:
     for path in (ROOT / "dataforge").rglob("*.py"):
-        if path.stem not in ("cli", "screen"):
+        if path.parent.name != "cli":
             calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
             assert not [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"], path
 
@@ -118,7 +119,9 @@ def test_prompts_beside_the_manifest_win_and_are_strict(tmp_path: Path) -> None:
 
 def test_the_readmes_tree_names_every_module_and_no_other() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    tree = next(block for block in re.findall(r"```\w*\n(.*?)```", readme, re.S) if "cli.py" in block)
-    named = set(re.findall(r"\b([a-z_]+)\.py\b", tree.split("training/")[0]))
-    there = {path.stem for path in (ROOT / "dataforge").glob("*.py")} - {"__init__"}
-    assert named == there
+    tree = next(block for block in re.findall(r"```\w*\n(.*?)```", readme, re.S) if "\ndataforge/" in block)
+    package = ROOT / "dataforge"
+    inside = tree.split("\ndataforge/")[1].split("\ntraining/")[0]
+    named = set(re.findall(r"^  ([a-z_]+)(?:\.py|/) ", inside, re.M))
+    there = {path.stem for path in package.glob("*.py")} | {path.parent.name for path in package.glob("*/__init__.py")}
+    assert named == there - {"__init__", "dataforge"}

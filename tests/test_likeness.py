@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance
 
 from dataforge import posters
+from dataforge.alike.likeness import CACHE, NEAR_BITS, Likeness, Likenesses, Pictures, likeness
+from dataforge.alike.wording import Questions, answer_hashes, shingles, telling, words
 from dataforge.errors import ExampleError
-from dataforge.likeness import CACHE, NEAR_BITS, Likeness, Likenesses, Pictures, likeness
 from dataforge.media import MediaStore, decode, to_jpeg
 from dataforge.records import Media
-from dataforge.wording import Questions, answer_hashes, shingles, telling, words
 
 NAME = "0" * 64
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataforge.metrics import AnswerType, extract_boxed, score
+from dataforge.answers.metrics import AnswerType, extract_boxed, score
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "samples"
 ANIMALS = ("cow", "sheep", "vitamin C", "a red barn")
@@ -412,7 +412,7 @@ def test_a_runaway_answer_costs_little(kind, text):
 
 
 def test_importing_is_light():
-    code = "import sys, dataforge.metrics; sys.exit('rapidfuzz' in sys.modules)"
+    code = "import sys, dataforge.answers.metrics; sys.exit('rapidfuzz' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from dataforge import plugins
+from dataforge.answers.metrics import score
 from dataforge.checks.faithful import claimed_sight, readings, stands_in
 from dataforge.checks.necessary import rates, rotated
 from dataforge.errors import UsageError
 from dataforge.filter import Sifted, sift
 from dataforge.locate import tesseract
 from dataforge.manifest import load, parse, shipped
-from dataforge.metrics import score
 from dataforge.plugins import AskingCheck
 from dataforge.records import Example, Media, Trace, Verdict, to_line
 from dataforge.runs import Run

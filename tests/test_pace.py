@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from dataforge import pace as pacing
+from dataforge.ask import pace as pacing
+from dataforge.ask.pace import Bucket, Lane, Pace, Place
 from dataforge.errors import ExampleError, UsageError
-from dataforge.pace import Bucket, Lane, Pace, Place
 from dataforge.plugins import Setback
 
 

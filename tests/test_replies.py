@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from dataforge.asking import Asking
+from dataforge.ask.asking import Asking
+from dataforge.ask.replies import Asked, ReplyCache, reply_digest, request_key, summarise
 from dataforge.errors import ExampleError, UsageError
 from dataforge.plugins import Message, Picture, Reply, Request, Teacher
-from dataforge.replies import Asked, ReplyCache, reply_digest, request_key, summarise
 from dataforge.teachers.openai_api import OpenaiApi
 
 ASKED = Asked("openai_api m", "write", 1, 20)
@@ -125,7 +125,7 @@ def test_a_full_disk_is_said_and_what_was_stored_stays(tmp_path: Path) -> None:
 WRITER = """
 import sys, pathlib
 from dataforge.plugins import Reply
-from dataforge.replies import Asked, ReplyCache
+from dataforge.ask.replies import Asked, ReplyCache
 cache = ReplyCache(pathlib.Path(sys.argv[1]))
 for number in range(100_000):
     cache.put(f"{sys.argv[2]}-{number}", Asked("t", "write", 0, 0), Reply("text " * 50, "m"))

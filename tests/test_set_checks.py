@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
-from dataforge import fingerprints, plugins
+from dataforge import plugins
+from dataforge.alike import fingerprints
+from dataforge.alike.fingerprints import Header
+from dataforge.alike.likeness import CACHE, PICTURE_HASH, Likenesses
 from dataforge.errors import UsageError
-from dataforge.fingerprints import Header
-from dataforge.likeness import CACHE, PICTURE_HASH, Likenesses
 from dataforge.media import MediaStore, decode, to_jpeg
 from dataforge.plugins import Kit, SetCheck
 from dataforge.records import Example, Failure, Kind, Media, Provenance, Step, Trace, Verdict

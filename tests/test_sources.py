@@ -16,11 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dataforge import boxes, plugins, reading
+from dataforge import plugins, reading
 from dataforge.errors import ExampleError, UsageError
 from dataforge.geometry import Box
 from dataforge.media import MediaStore
 from dataforge.plugins import Row, Source
+from dataforge.reading import boxes
 from dataforge.records import Example, Failure
 from dataforge.sources.infographics import words_of
 

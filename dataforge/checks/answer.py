@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from dataforge.metrics import score
+from dataforge.answers.metrics import score
 from dataforge.plugins import Check, Kit
 from dataforge.records import Trace, Verdict
 

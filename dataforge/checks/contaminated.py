@@ -6,13 +6,13 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from dataforge import fingerprints
+from dataforge.alike import fingerprints
+from dataforge.alike.fingerprints import Fingerprint
+from dataforge.alike.likeness import NEAR_BITS, Likenesses, Pictures
+from dataforge.alike.wording import Questions, telling
 from dataforge.errors import ExampleError
-from dataforge.fingerprints import Fingerprint
-from dataforge.likeness import NEAR_BITS, Likenesses, Pictures
 from dataforge.plugins import Kit, SetCheck
 from dataforge.records import Trace, Verdict
-from dataforge.wording import Questions, telling
 
 
 class Contaminated(SetCheck):

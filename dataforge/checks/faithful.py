@@ -14,13 +14,13 @@ from typing import ClassVar, NamedTuple
 
 from pydantic import Field
 
+from dataforge.answers.quantities import quantities, tidy
+from dataforge.ask.tolerant import parse_object
 from dataforge.errors import ExampleError
 from dataforge.locate import tesseract
 from dataforge.plugins import AskingCheck, Kit, Message, Request
-from dataforge.quantities import quantities, tidy
 from dataforge.records import Trace, Verdict, View
 from dataforge.shown import encoded, images, of_view
-from dataforge.tolerant import parse_object
 
 SCHEMA = {
     "type": "object",

@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from dataforge.ask.tolerant import parse_object
 from dataforge.chat import question_text
 from dataforge.errors import ExampleError
 from dataforge.plugins import AskingCheck, Kit, Message, Picture, Request
 from dataforge.records import Trace, Verdict
 from dataforge.shown import of_view, pictures
-from dataforge.tolerant import parse_object
 
 CRITERIA = ("grounding", "honesty", "reasoning", "language")
 TRIES = 2

@@ -14,13 +14,13 @@ from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
+from dataforge.answers.metrics import score
+from dataforge.ask.tolerant import parse_object
 from dataforge.chat import question_text
 from dataforge.errors import ExampleError
-from dataforge.metrics import score
 from dataforge.plugins import AskingCheck, Kit, Message, Picture, Request
 from dataforge.records import Example, Trace, Verdict
 from dataforge.shown import around, of_view, pictures
-from dataforge.tolerant import parse_object
 
 SCHEMA = {
     "type": "object",

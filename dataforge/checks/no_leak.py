@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import ClassVar
 
+from dataforge.answers.quantities import CARRIER, COUNTS, Quantity, quantities
 from dataforge.plugins import Check, Kit
-from dataforge.quantities import CARRIER, COUNTS, Quantity, quantities
 from dataforge.records import Example, Trace, Verdict
 
 ANNOTATION_TALK = re.compile(

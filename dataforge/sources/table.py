@@ -14,10 +14,10 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from dataforge import reading
-from dataforge.boxes import Convention, Frame, Order, Unit, listed, placed
 from dataforge.errors import ExampleError
 from dataforge.media import MediaStore
 from dataforge.plugins import Row, Source
+from dataforge.reading.boxes import Convention, Frame, Order, Unit, listed, placed
 from dataforge.records import AnswerType, Example, Failure, Media, Region
 
 

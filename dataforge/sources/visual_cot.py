@@ -11,10 +11,11 @@ from typing import Any
 
 from pydantic import Field
 
-from dataforge import boxes, reading
+from dataforge import reading
 from dataforge.errors import ExampleError
 from dataforge.media import MediaStore
 from dataforge.plugins import Row, Source
+from dataforge.reading import boxes
 from dataforge.records import Example, Failure, Region
 
 PIXELS = boxes.Convention("xyxy", "pixels")

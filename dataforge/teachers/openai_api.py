@@ -19,13 +19,13 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, PrivateAttr, StringConstraints
 
+from dataforge.ask.faults import Asked, TooMuch, by_status, clean, error_in, failure, hold_s, spoken
+from dataforge.ask.prices import Pictures, find_price
+from dataforge.ask.tokens import request_tokens
+from dataforge.ask.tolerant import parse_object
+from dataforge.ask.transport import CONNECT_S, Answer, Transport, connected, encode
 from dataforge.errors import ExampleError, UsageError
-from dataforge.faults import Asked, TooMuch, by_status, clean, error_in, failure, hold_s, spoken
 from dataforge.plugins import Message, Picture, Reply, Request, Setback, Teacher
-from dataforge.prices import Pictures, find_price
-from dataforge.tokens import request_tokens
-from dataforge.tolerant import parse_object
-from dataforge.transport import CONNECT_S, Answer, Transport, connected, encode
 
 OPENAI = "https://api.openai.com/v1"
 ADDRESS = r"^https?://[^/@\s]+(/[^\s?]*)?$"

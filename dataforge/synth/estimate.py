@@ -9,12 +9,12 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from dataforge import plugins
-from dataforge.bench import Bench, Ready, Unlocated
 from dataforge.errors import ExampleError, UsageError
-from dataforge.maker import locate_request
 from dataforge.manifest import Manifest
 from dataforge.plugins import Request, Row, Teacher
 from dataforge.records import Failure
+from dataforge.synth.bench import Bench, Ready, Unlocated
+from dataforge.synth.maker import locate_request
 from dataforge.write import request
 
 SAMPLES = 8

@@ -11,11 +11,11 @@ import asyncio
 import random
 from dataclasses import dataclass, replace
 
-from dataforge.budget import Purse
+from dataforge.ask.budget import Purse
+from dataforge.ask.pace import Pace
+from dataforge.ask.replies import ReplyCache, request_key, summarise
 from dataforge.errors import ExampleError, UsageError
-from dataforge.pace import Pace
 from dataforge.plugins import Reply, Request, Setback, Teacher
-from dataforge.replies import ReplyCache, request_key, summarise
 
 SHOWN = 200
 """Characters of a useless reply that its error shows."""

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
-from dataforge.likeness import NONE, Buckets, Near
+from dataforge.alike.likeness import NONE, Buckets, Near
 
 QUESTION_HASH = "words2"
 """Named in every file of hashes: another way to hash gets another name."""

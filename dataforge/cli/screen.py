@@ -14,15 +14,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from dataforge import plugins
-from dataforge.budget import Budget
-from dataforge.cache import Held, size_bytes
+from dataforge.ask.budget import Budget
+from dataforge.ask.cache import Held, size_bytes
 from dataforge.doctor import Finding
-from dataforge.estimate import Estimate
 from dataforge.filter import Sifted
 from dataforge.manifest import Spec
 from dataforge.report import Report
 from dataforge.runs import Run
 from dataforge.synth import Progress as SynthProgress
+from dataforge.synth.estimate import Estimate
 
 out = Console()
 err = Console(stderr=True)

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from dataforge.ask.faults import Asked, by_status, clean, wait_s
 from dataforge.errors import UsageError
-from dataforge.faults import Asked, by_status, clean, wait_s
 from dataforge.plugins import Setback
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ import hashlib
 import json
 from typing import BinaryIO
 
-from dataforge.asking import Asking
-from dataforge.batch import Batches
-from dataforge.budget import NotYet, Spend
+from dataforge.ask.asking import Asking
+from dataforge.ask.batch import Batches
+from dataforge.ask.budget import NotYet, Spend
+from dataforge.ask.replies import request_key, summarise
+from dataforge.ask.transport import encode
 from dataforge.errors import ExampleError
 from dataforge.plugins import Reply, Request
-from dataforge.replies import request_key, summarise
 from dataforge.runs import writing
-from dataforge.transport import encode
 
 MOST_LINES = 50_000
 MOST_BYTES = 190_000_000

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple, get_args
 
-from dataforge.quantities import CARRIER, COUNTS, NUMBER, number_fault, quantities, tidy, words
+from dataforge.answers.quantities import CARRIER, COUNTS, NUMBER, number_fault, quantities, tidy, words
 from dataforge.records import AnswerType
 
 ANLS_THRESHOLD = 0.5  # the one of InfographicVQA and DocVQA: below it the value itself is 0

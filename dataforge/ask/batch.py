@@ -21,17 +21,17 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from dataforge.asking import Counts
-from dataforge.batch_api import BatchApi, Standing, connected
-from dataforge.budget import Purse, Spend
+from dataforge.ask.asking import Counts
+from dataforge.ask.batch_api import BatchApi, Standing, connected
+from dataforge.ask.budget import Purse, Spend
+from dataforge.ask.faults import Asked as Server
+from dataforge.ask.faults import failure
+from dataforge.ask.replies import Asked, ReplyCache
+from dataforge.ask.transport import Answer
 from dataforge.errors import ExampleError, UsageError
-from dataforge.faults import Asked as Server
-from dataforge.faults import failure
 from dataforge.plugins import TRANSIENT, Reply
-from dataforge.replies import Asked, ReplyCache
 from dataforge.runs import append_text, cut_torn_line, write_whole, writing
 from dataforge.teachers.openai_api import OpenaiApi
-from dataforge.transport import Answer
 
 LINE_TRIES = 3
 """For a line that expired, or met a fault of the server."""

@@ -9,13 +9,13 @@ import asyncio
 import re
 from collections.abc import Sequence
 
-from dataforge.asking import Asking
+from dataforge.answers.metrics import score
+from dataforge.ask.asking import Asking
 from dataforge.chat import opening
 from dataforge.compose import Draft
 from dataforge.dialect import read
 from dataforge.errors import ExampleError
 from dataforge.manifest import Direct
-from dataforge.metrics import score
 from dataforge.plugins import Message, Picture, Reply, Request
 from dataforge.records import Example, Step, Student
 

@@ -29,14 +29,14 @@ from pathlib import Path
 
 from dataforge import plugins
 from dataforge.errors import UsageError
-from dataforge.judging import Batch, Jury, Line, extended, passed, set_up_bench, with_verdicts
+from dataforge.filter.judging import Batch, Jury, Line, extended, passed, set_up_bench, with_verdicts
+from dataforge.filter.panel import Panel
+from dataforge.filter.verdicts import VerdictCache, check_key, pack, unpack
 from dataforge.manifest import Spec
 from dataforge.marks import DROPPED, Mark, read_marks
-from dataforge.panel import Panel
 from dataforge.plugins import AskingCheck, Check, Kit, SetCheck
 from dataforge.records import BY_HAND, Trace, Verdict
 from dataforge.runs import Run, writing
-from dataforge.verdicts import VerdictCache, check_key, pack, unpack
 from dataforge.workers import Workers, default_count, in_order
 
 

@@ -17,19 +17,19 @@ from contextlib import AsyncExitStack, aclosing, closing
 from dataclasses import dataclass, field
 
 from dataforge import plugins
-from dataforge.asking import Asking
-from dataforge.batch import Batches
-from dataforge.bench import set_up_bench
-from dataforge.budget import Budget, Purse
+from dataforge.ask.asking import Asking
+from dataforge.ask.batch import Batches
+from dataforge.ask.budget import Budget, Purse
+from dataforge.ask.gathering import Gathering
+from dataforge.ask.replies import ReplyCache
 from dataforge.errors import UsageError
-from dataforge.gathering import Gathering
-from dataforge.maker import Maker
 from dataforge.manifest import Manifest
 from dataforge.ordering import REPEATED
 from dataforge.plugins import TRANSIENT, Row, Source, Teacher
 from dataforge.records import Failure, Trace
-from dataforge.replies import ReplyCache
 from dataforge.runs import Run
+from dataforge.synth.bench import set_up_bench
+from dataforge.synth.maker import Maker
 from dataforge.teachers.openai_api import OpenaiApi
 from dataforge.workers import Workers, default_count, in_order
 

@@ -18,12 +18,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from dataforge import manifest, plugins, reading
+from dataforge.alike.likeness import PICTURE_HASH, Likeness, Likenesses
+from dataforge.alike.wording import QUESTION_HASH, answer_hashes, shingles
 from dataforge.errors import ExampleError, UsageError
-from dataforge.likeness import PICTURE_HASH, Likeness, Likenesses
 from dataforge.media import MAX_BYTES, MediaStore
 from dataforge.records import Example, Failure, Record, Trace, parse_line, read_lines, to_line
 from dataforge.runs import writing
-from dataforge.wording import QUESTION_HASH, answer_hashes, shingles
 
 PICTURES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .avif .heic .heif .jp2 .ppm".split())
 VIDEOS = frozenset(".mp4 .mkv .mov .avi .webm .m4v .mpg .mpeg .ts".split())

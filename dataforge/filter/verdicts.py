@@ -62,9 +62,11 @@ def check_key(check: Check, teacher: Teacher | None = None, prompt: Callable[[st
 @functools.cache
 def _fingerprint_of_package() -> str:
     """Of the modules and operations that checks stand on: metrics, geometry, the dialects and so on."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     digest = hashlib.sha256()
-    for path in sorted([*package.glob("*.py"), *package.glob("operations/*.py")]):
+    for path in sorted(
+        path for folder in (".", "operations", "answers", "alike") for path in package.joinpath(folder).glob("*.py")
+    ):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 from dataforge import plugins
 from dataforge.errors import ExampleError
+from dataforge.filter.verdicts import VerdictCache, pack, trace_key, unpack
 from dataforge.manifest import Spec
 from dataforge.media import MediaStore
 from dataforge.plugins import Check, Kit
 from dataforge.records import Trace, Verdict, parse_line, to_line
-from dataforge.verdicts import VerdictCache, pack, trace_key, unpack
 from dataforge.workers import Workers
 
 

@@ -10,9 +10,11 @@ from typing import Any
 import PIL
 
 from dataforge import __version__, plugins
-from dataforge.asking import Asking
-from dataforge.bench import Ready, Unlocated, at_bench
-from dataforge.budget import NotYet
+from dataforge.answers.metrics import score
+from dataforge.ask.asking import Asking
+from dataforge.ask.budget import NotYet
+from dataforge.ask.replies import reply_digest
+from dataforge.ask.tolerant import parse_object
 from dataforge.chat import question_text
 from dataforge.compose import Draft
 from dataforge.episode import used
@@ -20,13 +22,11 @@ from dataforge.errors import ExampleError
 from dataforge.locate import LOCATE_SCHEMA, VERIFY_SCHEMA, said_box
 from dataforge.manifest import PROMPTS, Manifest
 from dataforge.media import MediaStore
-from dataforge.metrics import score
 from dataforge.plugins import Ask, Check, Kit, Message, Picture, Reply, Request, Row
 from dataforge.prompts import find_prompt
 from dataforge.records import Example, Failure, Provenance, Step, Trace, Verdict
-from dataforge.replies import reply_digest
-from dataforge.solve import right_ones, samples
-from dataforge.tolerant import parse_object
+from dataforge.synth.bench import Ready, Unlocated, at_bench
+from dataforge.synth.solve import right_ones, samples
 from dataforge.workers import Workers
 from dataforge.write import again, complaint_about, request, steps
 

@@ -11,9 +11,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dataforge.ask.replies import reply_digest
 from dataforge.errors import UsageError
 from dataforge.plugins import Reply
-from dataforge.replies import reply_digest
 from dataforge.runs import Run
 
 

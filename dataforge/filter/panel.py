@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from dataforge import plugins
-from dataforge.asking import Asking
+from dataforge.ask.asking import Asking
+from dataforge.ask.replies import ReplyCache
 from dataforge.errors import ExampleError, UsageError
-from dataforge.judging import extended
+from dataforge.filter.judging import extended
+from dataforge.filter.verdicts import VerdictCache, check_key, pack, trace_key, unpack
 from dataforge.plugins import Ask, AskingCheck, Kit, Reply, Request, Teacher
 from dataforge.records import Trace, Verdict
-from dataforge.replies import ReplyCache
 from dataforge.runs import Run
-from dataforge.verdicts import VerdictCache, check_key, pack, trace_key, unpack
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What is like what: pictures, questions, and sets as hashes."""

@@ -1,0 +1,1 @@
+"""What stands between a run and its teacher: pace, faults, budget, cache, the Batch API."""

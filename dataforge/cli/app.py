@@ -1,0 +1,75 @@
+"""What the commands share: the application, the options that several take, and the manifest that flags name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dataforge.errors import UsageError
+
+if TYPE_CHECKING:
+    from dataforge.manifest import Manifest
+
+app = typer.Typer(
+    name="dataforge",
+    help="The data engine for pixel-space reasoning: make, check and look at zoom-in traces.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # drawing the help with rich doubles the time of `--help`
+    pretty_exceptions_enable=False,
+)
+
+SourceName = Annotated[str | None, typer.Option("--source", "-s", help="A shipped manifest by name.")]
+ManifestFile = Annotated[Path | None, typer.Option("--manifest", "-m", help="A manifest file of your own.")]
+RunsFolder = Annotated[Path, typer.Option("--runs", help="Where run folders lie.", envvar="DATAFORGE_RUNS")]
+RunName = Annotated[str, typer.Argument(help="A run's folder or name; `latest` is the newest.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Resolve, count and estimate; write nothing.")]
+
+RUNS = Path("runs")
+
+
+def examples(*commands: str) -> str:
+    """The end of a command's help; \b keeps the lines as they are."""
+    return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
+
+
+def chosen_manifest(
+    source: str | None,
+    file: Path | None,
+    path: Path | None,
+    teacher: str | None,
+    base_url: str | None,
+    **changes: Any,
+) -> Manifest:
+    """The manifest that the flags name, with single values laid over it."""
+    from dataforge import manifest
+
+    if (source is None) == (file is None):
+        raise UsageError(f"give --source NAME (one of {', '.join(manifest.shipped_names())}) or --manifest FILE")
+    chosen = file if file is not None else manifest.shipped(str(source))
+    laid = {key: value for key, value in changes.items() if value is not None}
+    return manifest.load(chosen, laid, path, teacher_spec(teacher, base_url))
+
+
+def teacher_spec(teacher: str | None, base_url: str | None) -> dict[str, Any] | None:
+    """--teacher NAME is a plug-in, or else the name of a model that an OpenAI-compatible endpoint serves."""
+    from dataforge import plugins
+
+    if teacher is None:
+        if base_url is not None:
+            raise UsageError("--base-url needs --teacher MODEL: which model answers there?")
+        return None
+    if teacher in plugins.names("teacher") or (base_url is None and "." in teacher and _importable(teacher)):
+        return {"name": teacher}
+    return {"name": "openai_api", "model": teacher} | ({"base_url": base_url} if base_url else {})
+
+
+def _importable(name: str) -> bool:
+    from importlib.util import find_spec
+
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
