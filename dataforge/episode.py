@@ -14,11 +14,12 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from dataforge import plugins
+from dataforge.controls import Misled
 from dataforge.errors import OperationError
 from dataforge.geometry import Box
 from dataforge.media import MediaStore
 from dataforge.plugins import Operation
-from dataforge.records import Call, Example, Limits, Observation, Student, Trace, Used, View
+from dataforge.records import Call, Control, Example, Limits, Observation, Student, Trace, Used, View
 from dataforge.workspace import Workspace
 
 
@@ -32,20 +33,25 @@ class Episode:
         operations: Sequence[Operation],
         student: Student,
         limits: Limits,
+        control: Control = "",
+        seed: int = 0,
     ) -> None:
         self.example = example
         self.operations = {short_name(operation): operation for operation in operations}
         self.limits = limits
-        self.workspace = Workspace(store, example.media, student, limits)
-        self.ran = 0
+        self.control, self.seed = control, seed
+        self.workspace = (Misled if control else Workspace)(store, example.media, student, limits)
         for index in range(len(example.media)):
             self.workspace.show(index, self.workspace.whole(index))
         self.opening = tuple(self.workspace.views)
+        self.restart()
 
     def restart(self) -> None:
         """Back to the opening views, as if nothing had been called."""
         self.workspace.drop_after(len(self.opening))
         self.ran = 0
+        if isinstance(self.workspace, Misled):
+            self.workspace.mislead(self.control, f"{self.seed} {self.example.id}")
 
     def act(self, call: Call) -> Observation:
         """Run a call and say what came back; a call that can't be run changes nothing."""
@@ -66,7 +72,8 @@ class Episode:
     def _operation(self, name: str) -> Operation:
         if name not in self.operations:
             known = ", ".join(self.operations)
-            raise OperationError("unknown_operation", f"There is no operation {name!r}. Use one of: {known}.")
+            fix = f"Use one of: {known}." if known else "None is offered: answer from what you see."
+            raise OperationError("unknown_operation", f"There is no operation {name!r}. {fix}")
         return self.operations[name]
 
 
@@ -138,7 +145,8 @@ def replay(trace: Trace, store: MediaStore) -> Iterator[tuple[str, str]]:
     """
     provenance = trace.provenance
     operations = [plugins.build("operation", {"name": use.name, **use.options}) for use in provenance.operations]
-    episode = Episode(trace.example, store, operations, provenance.student, provenance.limits)
+    made_with = (provenance.student, provenance.limits, provenance.control, provenance.seed)
+    episode = Episode(trace.example, store, operations, *made_with)
     yield from _differences("first views", trace.views, episode.opening)
     for number, step in enumerate(trace.steps, start=1):
         if step.call is None:

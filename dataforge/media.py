@@ -227,6 +227,11 @@ def cut(image: Image.Image, box: Box, size: tuple[int, int]) -> Image.Image:
     return part if part.size == size else part.resize(size, Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
 
 
+def blank(size: tuple[int, int]) -> Image.Image:
+    """A view without pixels of a source: plain middle grey."""
+    return Image.new("RGB", size, (128, 128, 128))
+
+
 def fingerprint(image: Image.Image) -> str:
     """Hash of a view: its size and its RGB bytes."""
     return hashlib.sha256(b"%dx%d:" % image.size + image.tobytes()).hexdigest()
@@ -236,6 +241,13 @@ def to_jpeg(image: Image.Image, quality: int = 90) -> bytes:
     """The picture as JPEG, for a teacher's request or a page."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def to_png(image: Image.Image) -> bytes:
+    """The picture as PNG, pixel for pixel, for a model in this process."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 

@@ -21,13 +21,16 @@ SCHEMA_VERSION: Literal[1] = 1
 BY_HAND = "marked"
 """The name under which a person's word stands among the verdicts."""
 
-Kind = Literal["direct", "single", "recrop_once", "recrop_twice", "zoom_further", "compare"]
+Kind = Literal["direct", "single", "recrop_once", "recrop_twice", "zoom_further", "compare", "free"]
+"""How a trace came about; `free` is whatever a model did by itself."""
 Role = Literal["look", "mistake", "recover", "answer"]
 Learn = Literal["both", "thought", "call", "none"]
 SaidBy = Literal["annotation", "ocr", "teacher"]
 BoxUnit = Literal["pixels", "0..1", "0..1000"]
 CallForm = Literal["tagged", "native"]
 AnswerType = Literal["text", "number", "choice", "exact", "vqa", "list"]
+Control = Literal["", "blank", "elsewhere"]
+"""What comes back from a look instead of what was asked for: nothing, or another place of the same size."""
 
 
 class Record(BaseModel):
@@ -90,6 +93,7 @@ class Example(Record):
     media: tuple[Media, ...] = Field(min_length=1)
     evidence: tuple[Region, ...] = Field(default=(), description="where the annotation says the answer lies")
     context: tuple[Region, ...] = Field(default=(), description="other places; OCR words; dropped from a trace")
+    category: str = Field(default="", description="a benchmark's own division of its questions")
 
 
 class Call(Record):
@@ -109,6 +113,7 @@ class View(Placed):
     media: int = 0
     frame: int | None = None
     box: Box = Field(description="whole source pixels that were really cut")
+    blank: bool = Field(default=False, description="shown as plain grey: a control, to see whether looks matter")
 
 
 class Observation(Record):
@@ -177,6 +182,7 @@ class Provenance(Record):
     operations: tuple[Used, ...] = ()
     student: Student = Student()
     limits: Limits = Limits()
+    control: Control = Field(default="", description="what looks gave instead of what was asked for")
     teacher: str = Field(default="", description="plug-in and model")
     scripted: bool = Field(default=False, description="thoughts written from the annotation by rule, no model")
     answer_revealed: bool = Field(default=False, description="the teacher was told the answer")
