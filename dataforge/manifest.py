@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,6 +20,7 @@ from dataforge.prompts import Prompt, find_prompt, shipped_folder
 from dataforge.records import Kind, Limits, Overview, SaidBy, Student
 
 Spec = str | dict[str, Any]
+Arm = Literal["with", "without", "blank", "elsewhere"]
 
 PAPER_MIX: dict[Kind, float] = {"single": 0.3, "recrop_once": 0.2, "recrop_twice": 0.2, "zoom_further": 0.3}
 """Shares of image traces by kind: Pixel Reasoner, Table 2."""
@@ -68,6 +69,16 @@ class Direct(Part):
     least: float = Field(default=0.5, gt=0, le=1, description="share of right ones that shows that no look is needed")
 
 
+class Evaluate(Part):
+    """How a model, which stands in the teacher's place, is tried on a benchmark."""
+
+    title: str = Field(description="the benchmark's own name")
+    metric: str = Field(default="accuracy", description="what its score is called: the `answer` check's value")
+    arm: Arm = Field(default="with", description="operations offered, or not, or looks that come back without use")
+    turns: int = Field(default=12, ge=1, description="of the model, at most")
+    system: str = Field(default="You are a helpful assistant.", description="before the operations, if any")
+
+
 class Manifest(Part):
     """One run, from source to checks."""
 
@@ -81,6 +92,7 @@ class Manifest(Part):
     locate: Locate = Locate()
     compose: Compose = Compose()
     mix: dict[Kind, float] = PAPER_MIX
+    evaluate: Evaluate | None = Field(default=None, description="of a run that tries a model instead of making traces")
     direct: Direct | None = Field(default=None, description="who writes traces of kind `direct`; the teacher if none")
     write: Write = Write()
     validate_: tuple[Spec, ...] = Field(default=("well_formed", "grounded", "answer", "no_leak"), alias="validate")
@@ -114,6 +126,8 @@ class Manifest(Part):
             teacher = resolved("teacher", self.direct.teacher)
             prompt = find_prompt("guideline_plain").fingerprint
             shape["direct"] = self.direct.model_dump(mode="json") | {"teacher": teacher, "prompt": prompt}
+        if self.evaluate:
+            shape["evaluate"] = self.evaluate.model_dump(mode="json", exclude={"title", "metric"})
         shape["source"] = resolved("source", self.source)
         shape["teacher"] = resolved("teacher", self.teacher)
         shape["operations"] = [resolved("operation", spec) for spec in self.operations]

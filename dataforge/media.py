@@ -237,10 +237,10 @@ def fingerprint(image: Image.Image) -> str:
     return hashlib.sha256(b"%dx%d:" % image.size + image.tobytes()).hexdigest()
 
 
-def to_jpeg(image: Image.Image, quality: int = 90) -> bytes:
-    """The picture as JPEG, for a teacher's request or a page."""
+def to_jpeg(image: Image.Image, quality: int = 90, subsampling: int = -1) -> bytes:
+    """The picture as JPEG, for a request or a page; subsampling 0 keeps the colour of small things."""
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
+    image.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
     return buffer.getvalue()
 
 

@@ -1,0 +1,100 @@
+"""The board for eyes: rich in a terminal, Markdown in a file. The same cells in both."""
+
+from collections.abc import Callable, Iterator
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from dataforge.evaluate.board import Board, Estimate, Gap, Row
+
+Column = tuple[str, Callable[[Row], str]]
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _interval(value: Estimate | None) -> str:
+    return "-" if value is None else f"{100 * value.mean:.1f} [{100 * value.low:.1f}, {100 * value.high:.1f}]"
+
+
+def _counted(value: Estimate | None) -> str:
+    return "-" if value is None else f"{100 * value.mean:.1f} ({value.n})"
+
+
+COLUMNS: tuple[Column, ...] = (
+    ("model", lambda row: row.model),
+    ("operations", lambda row: row.arm),
+    ("score [95 %]", lambda row: _interval(row.score)),
+    ("n", lambda row: f"{row.score.n:,}" + (f" in {row.groups:,}" if row.groups != row.score.n else "")),
+    ("RaPR", lambda row: _share(row.rapr.mean)),
+    ("looks", lambda row: f"{row.looks:.2f}"),
+    ("errors", lambda row: _share(row.error_rate)),
+    ("given a look (n)", lambda row: _counted(row.with_look)),
+    ("given none (n)", lambda row: _counted(row.without_look)),
+    ("on evidence", lambda row: _share(row.saw_evidence)),
+    ("all orders", lambda row: _share(row.all_orders.mean if row.all_orders else None)),
+    ("no answer", lambda row: str(row.unanswered)),
+    ("tokens in", lambda row: f"{row.input_tokens:,.0f}"),
+    ("out", lambda row: f"{row.output_tokens:,.0f}"),
+    ("s", lambda row: "-" if row.seconds is None else f"{row.seconds:.1f}"),
+)
+EMPTY = {"on evidence": "-", "all orders": "-", "no answer": "0", "s": "-"}
+"""Columns left out where no row has anything else to say."""
+
+
+def _table(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
+    names = [name for name, _ in COLUMNS]
+    cells = [[cell(row) for _, cell in COLUMNS] for row in rows]
+    kept = [at for at, name in enumerate(names) if any(line[at] != EMPTY.get(name) for line in cells)]
+    return [names[at] for at in kept], [[line[at] for at in kept] for line in cells]
+
+
+def _parts(board: Board) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+    """Heading, column names and cells of each table."""
+    for benchmark in dict.fromkeys(row.benchmark for row in board.rows):
+        rows = [row for row in board.rows if row.benchmark == benchmark]
+        used = ", ".join(dict.fromkeys(row.protocol for row in rows))
+        yield f"{benchmark}: {rows[0].metric}, protocol {used}", *_table(rows)
+        gaps = [gap for gap in board.gaps if gap.benchmark == benchmark]
+        if gaps:
+            names = ["b", "less a", "gain [95 %]", "pairs", "only b right", "only a right"]
+            yield f"{benchmark}: differences", names, [_gap(gap) for gap in gaps]
+        if categories := sorted({name for row in rows for name in row.categories}):
+            lines = [[row.model, row.arm, *(_counted(row.categories.get(name)) for name in categories)] for row in rows]
+            yield f"{benchmark}: by category (n)", ["model", "operations", *categories], lines
+
+
+def _gap(gap: Gap) -> list[str]:
+    gain = gap.gain
+    interval = f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+    return [gap.b, gap.a, interval, f"{gain.n:,}", str(gap.gained), str(gap.lost)]
+
+
+def render(board: Board) -> RenderableType:
+    """The board for a rich console."""
+    parts: list[RenderableType] = []
+    for heading, names, lines in _parts(board):
+        table = Table(box=box.SIMPLE, pad_edge=False, title=escape(heading), title_justify="left")
+        for at, name in enumerate(names):
+            table.add_column(escape(name), justify="left" if at < 2 else "right", overflow="fold")
+        for line in lines:
+            table.add_row(*map(escape, line))
+        parts.append(table)
+    parts += [Text(f"note: {note}", style="yellow") for note in board.notes]
+    return Group(*parts)
+
+
+def markdown(board: Board) -> str:
+    """The board as Markdown tables."""
+    blocks = []
+    for heading, names, lines in _parts(board):
+        rule = ["---" if at < 2 else "---:" for at in range(len(names))]
+        rows = [" | ".join(cell.replace("|", r"\|") for cell in line) for line in [names, rule, *lines]]
+        blocks.append(f"### {heading}\n\n" + "\n".join(f"| {line} |" for line in rows))
+    if board.notes:
+        blocks.append("\n".join(f"- {note}" for note in board.notes))
+    return "\n\n".join(blocks) + "\n"
