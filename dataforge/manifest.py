@@ -1,7 +1,7 @@
 """The manifest: one strict YAML file that names the parts of a run.
 
 What shapes a trace (source, teacher, operations, limits, locate, mix, write, validate, student, seed, prompts) goes
-into the digest, which names the run folder; what does not (workers, limit, filter) stays out, so it can change
+into the digest, which names the run folder; what does not (workers, limit, filter, train) stays out, so it can change
 between two runs of one folder.
 """
 
@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from dataforge import plugins
 from dataforge.errors import UsageError
 from dataforge.prompts import Prompt, find_prompt, shipped_folder
+from dataforge.recipe import Part, Train
 from dataforge.records import Kind, Limits, SaidBy, Student
 
 Spec = str | dict[str, Any]
@@ -28,12 +29,6 @@ PROMPTS = ("write", "rewrite", "locate", "verify")
 """Prompts whose text shapes a trace."""
 CHECK_PROMPTS = ("judge", "necessary", "faithful")
 """Prompts of checks that ask a model: a run keeps them, outside its digest."""
-
-
-class Part(BaseModel):
-    """Base of the manifest's parts: an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Locate(Part):
@@ -88,6 +83,7 @@ class Manifest(Part):
     limit: int | None = Field(default=None, ge=1, description="examples to read")
     workers: int | None = Field(default=None, ge=1, description="processes that cut pictures; one a core")
     stop_after: int = Field(default=25, ge=1, description="failures of one reason in a row that stop the run")
+    train: Train = Train()
     prompts: dict[str, str] = Field(default={}, description="texts of the prompts, filled when loaded")
 
     @model_validator(mode="after")

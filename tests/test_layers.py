@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = [
     set("__init__ errors geometry records".split()),
-    set("plugins prompts manifest runs media workspace answers reading workers marks ordering".split())
+    set("plugins prompts recipe manifest runs media workspace answers reading workers marks ordering".split())
     | set("alike.likeness alike.wording filter.verdicts".split())
     | set("ask.replies ask.tolerant ask.prices ask.tokens ask.budget".split()),
     set("episode chat dialect operations posters sentences shown ask alike".split()),
