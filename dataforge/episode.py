@@ -6,6 +6,7 @@ pixels in each of them. A call that can't be run gives an error sentence, never 
 
 from __future__ import annotations
 
+import copy
 import inspect
 import typing
 from collections.abc import Iterator, Sequence
@@ -52,6 +53,12 @@ class Episode:
         self.ran = 0
         if isinstance(self.workspace, Misled):
             self.workspace.mislead(self.control, f"{self.seed} {self.example.id}")
+
+    def fork(self) -> Episode:
+        """Another episode at the same point, that goes on by itself: a group's rollouts share what they begin with."""
+        other = copy.copy(self)
+        other.workspace = self.workspace.fork()
+        return other
 
     def act(self, call: Call) -> Observation:
         """Run a call and say what came back; a call that can't be run changes nothing."""

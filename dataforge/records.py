@@ -23,9 +23,9 @@ BY_HAND = "marked"
 """The name under which a person's word stands among the verdicts."""
 
 Kind = Literal[
-    "direct", "single", "recrop_once", "recrop_twice", "zoom_further", "compare", "reselect", "frames_then_zoom", "free"
+    "direct", "single", "recrop_once", "recrop_twice", "zoom_further", "compare", "reselect", "frames_then_zoom", "rollout"
 ]
-"""How a trace came about; `free` is whatever a model did by itself."""
+"""How a trace came about; a `rollout` is whatever a model did by itself, in training or in an evaluation."""
 Role = Literal["look", "mistake", "recover", "answer"]
 Learn = Literal["both", "thought", "call", "none"]
 SaidBy = Literal["annotation", "ocr", "teacher"]
@@ -237,6 +237,34 @@ class Provenance(Record):
     pillow: str = Field(default="", description="version that cut the views: a hash may differ under another")
 
 
+class Tokens(Record):
+    """What a policy read and sampled in a rollout, token for token, and what it was worth.
+
+    The student's own ids are in `spans` and nowhere else; they are never made again from text.
+    """
+
+    ids: tuple[int, ...] = Field(description="of the whole conversation, an image as many as it has features")
+    spans: tuple[tuple[int, int], ...] = Field(description="first and past-last index of each sampled turn")
+    logprobs: tuple[float, ...] = Field(description="of the sampled ids, in order, under what they were sampled from")
+    policy: int = Field(description="updates that the policy had had")
+    seed: int = Field(description="of the sampling")
+    ended: Literal["answer", "turns", "length", "room"] = Field(
+        description="with an answer; after the last turn allowed; with a turn cut off; with no room for another"
+    )
+    correct: float | None = None
+    bonus: float | None = None
+    penalty: float | None = None
+    advantage: float | None = None
+
+    @property
+    def mask(self) -> list[bool]:
+        """Per id: the student sampled it."""
+        sampled = [False] * len(self.ids)
+        for start, end in self.spans:
+            sampled[start:end] = [True] * (end - start)
+        return sampled
+
+
 class Trace(Record):
     """A whole reasoning trace: one line of traces.jsonl."""
 
@@ -250,6 +278,7 @@ class Trace(Record):
     kind: Kind
     verdicts: tuple[Verdict, ...] = ()
     provenance: Provenance
+    tokens: Tokens | None = Field(default=None, description="of a rollout: what the policy sampled")
 
     @property
     def looks(self) -> tuple[Step, ...]:

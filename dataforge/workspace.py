@@ -4,6 +4,7 @@ A view knows which box of which source picture it shows, so a box on a view of a
 by multiplication, and every cut is made from the source in full resolution: nothing is blurred twice.
 """
 
+import copy
 from collections.abc import Sequence
 
 from PIL import Image
@@ -24,6 +25,12 @@ class Workspace:
         self.views: list[View] = []
         self._store = store
         self._pictures: list[Image.Image] = []
+
+    def fork(self) -> "Workspace":
+        """Another workspace with the same views, that goes on by itself."""
+        other = copy.copy(self)
+        other.views, other._pictures = list(self.views), list(self._pictures)
+        return other
 
     def view(self, number: int) -> View:
         """View by number, from 1; an unknown one is the model's mistake."""

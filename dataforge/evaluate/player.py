@@ -115,8 +115,7 @@ class Player:
             turn = turn._replace(error=Observation(text="The turn ended without an answer.", error=reply.finish))
         acted = await self._act(game, turn, group)
         seen = acted.observation
-        role = "mistake" if seen.error else "look"
-        game.steps.append(Step(thought=turn.thought, call=turn.call, observation=seen, role=role))
+        game.steps.append(Step(thought=turn.thought, call=turn.call, observation=seen))
         game.views += seen.views
         game.pictures += acted.pictures
         if broken_off or len(game.steps) >= self.settings.turns:
@@ -162,7 +161,7 @@ class Player:
             regions=game.example.evidence,
             steps=tuple(game.steps),
             answer=game.answer,
-            kind="free",
+            kind="rollout",
             provenance=made,
         )
         return trace.model_copy(update={"verdicts": tuple(check.judge(trace, self.kit) for check in self.checks)})
