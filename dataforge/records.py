@@ -23,7 +23,15 @@ BY_HAND = "marked"
 """The name under which a person's word stands among the verdicts."""
 
 Kind = Literal[
-    "direct", "single", "recrop_once", "recrop_twice", "zoom_further", "compare", "reselect", "frames_then_zoom", "rollout"
+    "direct",
+    "single",
+    "recrop_once",
+    "recrop_twice",
+    "zoom_further",
+    "compare",
+    "reselect",
+    "frames_then_zoom",
+    "rollout",
 ]
 """How a trace came about; a `rollout` is whatever a model did by itself, in training or in an evaluation."""
 Role = Literal["look", "mistake", "recover", "answer"]

@@ -140,6 +140,9 @@ def _models(
 
 def _local(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """The teacher plug-in that runs a model in this process, and what its weights are."""
+    from dataforge.cli.train import need_torch
+
+    need_torch()
     from training import policy
 
     return policy.spec(folder, settings)
@@ -153,7 +156,7 @@ def _planned(
     if who.spec["name"] == "training.policy":
         from training import policy
 
-        changes = {**changes, "student": {**policy.dialect(who.spec), **changes.get("student", {})}}
+        changes = {**changes, "student": {**policy.dialect(Path(who.spec["path"])), **changes.get("student", {})}}
     return plan.arms(plan.load(file, path, changes | {"teacher": who.spec}), who, wanted)
 
 

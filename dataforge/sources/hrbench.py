@@ -1,8 +1,8 @@
 """HR-Bench: 200 questions on pictures of 4K or 8K, each asked in four orders of its options.
 
-A table of `index, question, A, B, C, D, answer (a letter), category, cycle_category, image (base64)`, as TSV or parquet or
-on the Hub. The orders come as published, one row each; rows on one picture share a group, so 800 rows are counted as
-the 200 that they are worth.
+A table of `index, question, A, B, C, D, answer (a letter), category, cycle_category, image (base64)`, as TSV or parquet
+or on the Hub. The orders come as published, one row each; rows on one picture share a group, so 800 rows are counted
+as the 200 that they are worth.
 """
 
 from collections.abc import Iterator
@@ -40,10 +40,7 @@ class Hrbench(Source):
         return "HR-Bench: Apache-2.0; pictures of DIV8K and the web, research use"
 
     def read(self) -> Iterator[Row | Failure]:
-        if self.path:
-            entries = reading.table(self._file())
-        else:
-            entries = reading.hub(str(self.hub), f"hrbench_{self.size}")
+        entries = reading.table(self._file()) if self.path else reading.hub(str(self.hub), f"hrbench_{self.size}")
         return reading.rows(f"hrbench-{self.size}", entries, self._row, self.start, self.count)
 
     def _file(self) -> Path:

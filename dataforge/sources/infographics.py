@@ -179,6 +179,7 @@ def _folder_entries(folder: Path, split: str) -> Iterator[reading.Entry]:
 
 def _question_file(folder: Path, split: str) -> Path:
     """The newest question file of the split, in the folder or one below; with question types where both exist."""
+    split = {"validation": "val"}.get(split, split)  # as the Hub and as the files call it
     if not folder.is_dir():
         raise UsageError(f"infographics path: {folder} is not a folder; leave `path` out to draw posters instead")
     files = sorted([*folder.glob("*.json"), *folder.glob("*/*.json")])

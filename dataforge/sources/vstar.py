@@ -1,9 +1,9 @@
 """V*Bench: questions on a thing of some twenty pixels in a photo of megapixels, with its box.
 
-As files: two folders of photos, each with a JSON of `target_object`, `bbox` ([x, y, width, height] in pixels), `question`
-and `options`, of which the first is always right. A model that is shown them in that order and likes the letter A has
-everything right, so they are shuffled by seed; or each question is asked once for every rotation of its options, as
-HR-Bench does. On the Hub the options stand in the question's text, and `label` is a letter.
+As files: two folders of photos, each with a JSON of `target_object`, `bbox` ([x, y, width, height] in pixels),
+`question` and `options`, of which the first is always right. A model that is shown them in that order and likes the
+letter A has everything right, so they are shuffled by seed; or each question is asked once for every rotation of its
+options, as HR-Bench does. On the Hub the options stand in the question's text, and `label` is a letter.
 """
 
 import random
@@ -26,7 +26,7 @@ XYWH = boxes.Convention("xywh", "pixels")
 
 
 class Vstar(Source):
-    """V*Bench from its folder (`path`) or the Hub (`hub`), its options in an order drawn by seed or in all rotations."""
+    """V*Bench from its folder (`path`) or the Hub (`hub`); its options in an order drawn by seed, or all rotations."""
 
     path: Path | None = Field(default=None, description=f"folder with {' and '.join(CATEGORIES)}")
     hub: str | None = Field(default=None, description="Hub data set or local copy, such as lmms-lab/vstar-bench")
@@ -47,7 +47,7 @@ class Vstar(Source):
         return "V*Bench: MIT; photos of SA-1B, research use, not to be passed on"
 
     def read(self) -> Iterator[Row | Failure]:
-        """Questions in the order of their categories and names; in `circular` the rotations of one follow each other."""
+        """Questions in the order of categories and names; in `circular` the rotations of one follow each other."""
         entries = self._files() if self.path else reading.hub(str(self.hub), self.split)
         for row in reading.rows("vstar", entries, self._row, self.start, self.count):
             yield from [row] if isinstance(row, Failure) else self._ordered(row)
