@@ -68,11 +68,18 @@ class Gap(Record):
     """How far two runs lie apart, over the questions that both have played."""
 
     benchmark: str
-    a: str = Field(description="model and arm")
-    b: str
-    gain: Estimate = Field(description="score of b less that of a, by a paired bootstrap of groups")
-    gained: int = Field(description="questions that only b has right")
-    lost: int = Field(description="questions that only a has right")
+    model: str
+    arm: Arm
+    over_model: str = Field(description="whom it is compared with")
+    over_arm: Arm
+    gain: Estimate = Field(description="its score less the other's, by a paired bootstrap of groups")
+    gained: int = Field(description="questions that only it has right")
+    lost: int = Field(description="questions that only the other has right")
+
+    @property
+    def over(self) -> str:
+        """The other run, by its arm alone where the model is the same."""
+        return self.over_arm if self.over_model == self.model else f"{self.over_model}, {self.over_arm}"
 
 
 class Board(Record):
@@ -188,7 +195,7 @@ def _gaps(scored: Sequence[tuple[Row, list[Result]]]) -> Iterator[Gap]:
 
 
 def gap(a: tuple[Row, Sequence[Result]], b: tuple[Row, Sequence[Result]]) -> Gap:
-    """How far b lies over a."""
+    """How far the run b lies over the run a."""
     before = {one.id: one for one in a[1]}
     pairs = [(before[one.id], one) for one in b[1] if one.id in before]
     found = statistics.difference(
@@ -196,8 +203,10 @@ def gap(a: tuple[Row, Sequence[Result]], b: tuple[Row, Sequence[Result]]) -> Gap
     )
     return Gap(
         benchmark=b[0].benchmark,
-        a=f"{a[0].model}, {a[0].arm}",
-        b=f"{b[0].model}, {b[0].arm}",
+        model=b[0].model,
+        arm=b[0].arm,
+        over_model=a[0].model,
+        over_arm=a[0].arm,
         gain=Estimate(mean=found.mean, low=found.low, high=found.high, n=len(pairs)),
         gained=sum(two.ok and not one.ok for one, two in pairs),
         lost=sum(one.ok and not two.ok for one, two in pairs),

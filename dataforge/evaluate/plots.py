@@ -18,7 +18,7 @@ def draw(board: Board, folder: Path) -> list[Path]:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     scores = [(row.benchmark, f"{row.model}, {row.arm}", row.score, COLOURS[row.arm]) for row in board.rows]
-    gaps = [(gap.benchmark, f"{gap.b} - {gap.a}", gap.gain, "#1f6feb") for gap in board.gaps]
+    gaps = [(gap.benchmark, f"{gap.model}, {gap.arm} over {gap.over}", gap.gain, "#1f6feb") for gap in board.gaps]
     made = [_figure(scores, "score, 95 % interval", folder / "scores.svg")]
     if gaps:
         made.append(_figure(gaps, "difference in points, 95 % interval", folder / "gaps.svg", zero=True))

@@ -25,43 +25,49 @@ def _counted(value: Estimate | None) -> str:
     return "-" if value is None else f"{100 * value.mean:.1f} ({value.n})"
 
 
-COLUMNS: tuple[Column, ...] = (
-    ("model", lambda row: row.model),
-    ("operations", lambda row: row.arm),
+WHO: tuple[Column, ...] = (("model", lambda row: row.model), ("operations", lambda row: row.arm))
+SCORES: tuple[Column, ...] = (
+    *WHO,
     ("score [95 %]", lambda row: _interval(row.score)),
     ("n", lambda row: f"{row.score.n:,}" + (f" in {row.groups:,}" if row.groups != row.score.n else "")),
-    ("RaPR", lambda row: _share(row.rapr.mean)),
-    ("looks", lambda row: f"{row.looks:.2f}"),
-    ("errors", lambda row: _share(row.error_rate)),
-    ("given a look (n)", lambda row: _counted(row.with_look)),
-    ("given none (n)", lambda row: _counted(row.without_look)),
-    ("on evidence", lambda row: _share(row.saw_evidence)),
+    ("with a look (n)", lambda row: _counted(row.with_look)),
+    ("without (n)", lambda row: _counted(row.without_look)),
     ("all orders", lambda row: _share(row.all_orders.mean if row.all_orders else None)),
     ("no answer", lambda row: str(row.unanswered)),
+)
+WAYS: tuple[Column, ...] = (
+    *WHO,
+    ("RaPR", lambda row: _share(row.rapr.mean)),
+    ("looks", lambda row: f"{row.looks:.2f}"),
+    ("errors %", lambda row: _share(row.error_rate)),
+    ("on evidence", lambda row: _share(row.saw_evidence)),
     ("tokens in", lambda row: f"{row.input_tokens:,.0f}"),
     ("out", lambda row: f"{row.output_tokens:,.0f}"),
     ("s", lambda row: "-" if row.seconds is None else f"{row.seconds:.1f}"),
 )
-EMPTY = {"on evidence": "-", "all orders": "-", "no answer": "0", "s": "-"}
+"""RaPR and evidence are percent of the questions; looks, tokens and seconds are a question's."""
+EMPTY = {"with a look (n)": "-", "on evidence": "-", "all orders": "-", "no answer": "0", "s": "-"}
 """Columns left out where no row has anything else to say."""
 
+Lines = tuple[list[str], list[list[str]]]
 
-def _table(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
-    names = [name for name, _ in COLUMNS]
-    cells = [[cell(row) for _, cell in COLUMNS] for row in rows]
+
+def _table(columns: tuple[Column, ...], rows: list[Row]) -> Lines:
+    names = [name for name, _ in columns]
+    cells = [[cell(row) for _, cell in columns] for row in rows]
     kept = [at for at, name in enumerate(names) if any(line[at] != EMPTY.get(name) for line in cells)]
     return [names[at] for at in kept], [[line[at] for at in kept] for line in cells]
 
 
 def _parts(board: Board) -> Iterator[tuple[str, list[str], list[list[str]]]]:
-    """Heading, column names and cells of each table."""
+    """Heading, column names and cells of each table; the first two columns say who."""
     for benchmark in dict.fromkeys(row.benchmark for row in board.rows):
         rows = [row for row in board.rows if row.benchmark == benchmark]
         used = ", ".join(dict.fromkeys(row.protocol for row in rows))
-        yield f"{benchmark}: {rows[0].metric}, protocol {used}", *_table(rows)
-        gaps = [gap for gap in board.gaps if gap.benchmark == benchmark]
-        if gaps:
-            names = ["b", "less a", "gain [95 %]", "pairs", "only b right", "only a right"]
+        yield f"{benchmark}: {rows[0].metric} (protocol {used})", *_table(SCORES, rows)
+        yield f"{benchmark}: what a question takes", *_table(WAYS, rows)
+        if gaps := [gap for gap in board.gaps if gap.benchmark == benchmark]:
+            names = ["model", "operations", "over", "points [95 %]", "pairs", "won", "lost"]
             yield f"{benchmark}: differences", names, [_gap(gap) for gap in gaps]
         if categories := sorted({name for row in rows for name in row.categories}):
             lines = [[row.model, row.arm, *(_counted(row.categories.get(name)) for name in categories)] for row in rows]
@@ -71,7 +77,7 @@ def _parts(board: Board) -> Iterator[tuple[str, list[str], list[list[str]]]]:
 def _gap(gap: Gap) -> list[str]:
     gain = gap.gain
     interval = f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
-    return [gap.b, gap.a, interval, f"{gain.n:,}", str(gap.gained), str(gap.lost)]
+    return [gap.model, gap.arm, gap.over, interval, f"{gain.n:,}", str(gap.gained), str(gap.lost)]
 
 
 def render(board: Board) -> RenderableType:
@@ -80,7 +86,7 @@ def render(board: Board) -> RenderableType:
     for heading, names, lines in _parts(board):
         table = Table(box=box.SIMPLE, pad_edge=False, title=escape(heading), title_justify="left")
         for at, name in enumerate(names):
-            table.add_column(escape(name), justify="left" if at < 2 else "right", overflow="fold")
+            table.add_column(escape(name), justify="left" if at < 2 else "right", overflow="fold", no_wrap=at > 0)
         for line in lines:
             table.add_row(*map(escape, line))
         parts.append(table)
