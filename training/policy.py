@@ -154,11 +154,10 @@ def _seed(request: Request) -> int:
 # ------------------------------------------------------------------------------------------------------ the checkpoint
 
 
-def spec(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The teacher of a manifest for this checkpoint; UsageError where the folder holds none."""
-    known = {key: value for key, value in settings.items() if key in Policy.model_fields}
-    names = {"model": folder.resolve().name, "weights": fingerprint(folder)}
-    return {"name": "training.policy", "path": str(folder), **names, **known}
+def spec(folder: Path, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The teacher of a manifest for this checkpoint, called so; UsageError where the folder holds none."""
+    known = {key: value for key, value in settings.items() if key in Policy.model_fields and value is not None}
+    return {"name": "training.policy", "path": str(folder), "model": name, "weights": fingerprint(folder), **known}
 
 
 def dialect(folder: Path) -> dict[str, int]:

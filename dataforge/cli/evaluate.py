@@ -57,7 +57,9 @@ def evaluate(
     box_unit: Annotated[str | None, typer.Option(help="Of the model's boxes: pixels, 0..1, 0..1000.")] = None,
     patch: Annotated[int | None, typer.Option(min=1, help="Pixels a side that cost one token: 28, or 32.")] = None,
     max_pixels: Annotated[int | None, typer.Option(min=1, help="Cap of a first view's area, in all arms.")] = None,
-    temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest word.")] = 0.0,
+    temperature: Annotated[
+        str, typer.Option(help="0 takes the likeliest word; none where the model takes none.")
+    ] = "0",
     max_tokens: Annotated[int, typer.Option(min=1, help="Of one turn.")] = 2048,
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Questions to read.")] = None,
     seed: Annotated[int | None, typer.Option(help="Another draw of everything random.")] = None,
@@ -76,12 +78,14 @@ def evaluate(
     from dataforge.ask.budget import parse_budget
     from dataforge.cli import screen
     from dataforge.evaluate import estimate
+    from dataforge.manifest import Manifest
 
     student = {"calls": calls, "box_unit": box_unit, "patch": patch, "max_pixels": max_pixels}
     changes: dict[str, Any] = {"limit": limit, "seed": seed, "workers": workers}
     changes["student"] = {key: value for key, value in student.items() if value is not None}
     changes = {key: value for key, value in changes.items() if value not in (None, {})}
-    settings = {"temperature": temperature, "max_tokens": max_tokens} | ({"key_env": key_env} if key_env else {})
+    settings: dict[str, Any] = {"temperature": _temperature(temperature), "max_tokens": max_tokens}
+    settings |= {"key_env": key_env} if key_env else {}
     wanted = _arms(arm or [], controls)
     planned = [
         one
@@ -89,11 +93,22 @@ def evaluate(
         for who in _models(model or [], base_url or [], local or [], settings)
         for one in _planned(file, path, changes, who, wanted)
     ]
+    if twice := [one.name for one in planned if [*map(Manifest.digest, planned)].count(one.digest()) > 1]:
+        raise UsageError(f"{twice[0]} would be two runs at once: name each model once")
     cap = parse_budget(budget) if budget else None
     if dry_run:
         screen.show_evaluation_plan([estimate.estimate(one) for one in planned], cap, as_json)
         return
     _play(planned, runs, cap, as_json)
+
+
+def _temperature(text: str) -> float | None:
+    if text.lower() == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--temperature takes a number or none, not {text!r}") from None
 
 
 def _files(names: Sequence[str], manifest: Path | None) -> list[Path]:
@@ -135,17 +150,25 @@ def _models(
         if urls:
             spec["base_url"] = list(urls) if len(names) == 1 else urls[at % len(urls)]
         found.append(plan.Model(plan.slug(name), spec))
-    return found + [plan.Model(plan.slug(str(folder.resolve())), _local(folder, settings)) for folder in folders]
+    return found + [_local(folder, name, settings) for folder, name in zip(folders, _names(folders), strict=True)]
 
 
-def _local(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """The teacher plug-in that runs a model in this process, and what its weights are."""
+def _names(folders: Sequence[Path]) -> list[str]:
+    """What local models are called: their folder's name, with its own folder's where two have the same."""
+    places = [folder.resolve() for folder in folders]
+    last = [place.name for place in places]
+    return [f"{place.parent.name}-{place.name}" if last.count(place.name) > 1 else place.name for place in places]
+
+
+def _local(folder: Path, name: str, settings: dict[str, Any]) -> Model:
+    """A model that is run in this process, and what its weights are."""
     from dataforge.cli.train import need_torch
+    from dataforge.evaluate import plan
 
     need_torch()
     from training import policy
 
-    return policy.spec(folder, settings)
+    return plan.Model(plan.slug(name), policy.spec(folder, name, settings))
 
 
 def _planned(

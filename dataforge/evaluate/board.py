@@ -95,11 +95,22 @@ def board(runs: Sequence[Run]) -> Board:
     scored = [(row(run, found), found) for run in runs if (found := list(results(_evaluation(run))))]
     if not scored:
         raise UsageError("no run of these has a played question: run dataforge eval first")
+    scored = _told_apart(scored)
     order = {name: place for place, name in enumerate(dict.fromkeys(one.model for one, _ in scored))}
     arms: list[Arm] = ["without", "with", "blank", "elsewhere"]
     scored.sort(key=lambda pair: (pair[0].benchmark, order[pair[0].model], arms.index(pair[0].arm)))
     rows = [one for one, _ in scored]
     return Board(rows=tuple(rows), gaps=tuple(_gaps(scored)), notes=tuple(_notes(rows)))
+
+
+def _told_apart(scored: Sequence[tuple[Row, list[Result]]]) -> list[tuple[Row, list[Result]]]:
+    """Rows of one model in one arm (two temperatures, say) get the digest of their run after the model's name."""
+    seen = Counter((one.benchmark, one.protocol, one.model, one.arm) for one, _ in scored)
+    twice = {model for (_, _, model, _), count in seen.items() if count > 1}
+    return [
+        (one.model_copy(update={"model": f"{one.model} {one.run[-6:]}"}) if one.model in twice else one, found)
+        for one, found in scored
+    ]
 
 
 def _evaluation(run: Run) -> Run:

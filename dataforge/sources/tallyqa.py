@@ -24,7 +24,7 @@ class Tallyqa(Source):
     """TallyQA's counting questions from its folder."""
 
     path: Path = Field(description="folder with test.json or train.json, or that file")
-    images: Path | None = Field(default=None, description="folder of VG_100K, VG_100K_2, train2014, val2014; default: path")
+    images: Path | None = Field(default=None, description="folder of VG_100K, VG_100K_2, train2014, val2014")
     split: str = "test"
     questions: Questions = "complex"
     start: int = Field(default=0, ge=0, description="first question read")
@@ -49,7 +49,7 @@ class Tallyqa(Source):
             return True
         simple = entry.get("issimple")
         if not isinstance(simple, bool):
-            raise UsageError(f"{self._file()}: issimple is missing, so complex can't be told from simple: questions: all")
+            raise UsageError(f"{self._file()}: issimple is missing, so no complex ones can be told: questions: all")
         return simple == (self.questions == "simple")
 
     def _row(self, number: int, entry: dict[str, Any]) -> Row:
