@@ -1,21 +1,25 @@
 """A benchmark whose answers can only be seen by zooming in, and a model behind a server that can see just that.
 
-The pictures are laid out as V*Bench: a photo's worth of grey noise with one small coloured square, its box, four colours
-to choose from. The model is no language model but a pair of eyes: it finds the one coloured thing in the newest picture;
-where that is large enough it names its colour, else it zooms in on it. With no colour in sight it guesses the first
-option. So operations help it, and looks that come back blank or from elsewhere don't.
+The pictures are laid out as V*Bench: a photo's worth of grey noise with one small coloured square, its box, four
+colours to choose from. The model is no language model but a pair of eyes: it finds the one coloured thing in the newest
+picture; where that is large enough it names its colour, else it zooms in on it. With no colour in sight it guesses the
+first option. So operations help it, and looks that come back blank or from elsewhere don't.
 """
 
 import base64
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from dataforge.evaluate import evaluate, plan
+from dataforge.manifest import Arm, Manifest
+from dataforge.runs import Run
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 170, 50), "blue": (40, 60, 220), "yellow": (230, 210, 30)}
 SIZE, SIDE = (1400, 1050), 14
@@ -52,7 +56,8 @@ def options_of(body: Mapping[str, Any]) -> dict[str, str]:
 
 
 def pictures_of(body: Mapping[str, Any]) -> list[Image.Image]:
-    parts = [part for message in body["messages"] if isinstance(message["content"], list) for part in message["content"]]
+    contents = [message["content"] for message in body["messages"] if isinstance(message["content"], list)]
+    parts = [part for content in contents for part in content]
     urls = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
     return [Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) for url in urls]
 
@@ -94,3 +99,18 @@ def eyes(body: Mapping[str, Any]) -> dict[str, Any]:
         return {"content": thought, "tool_calls": [{"id": "x", "type": "function", "function": function}]}
     call = json.dumps({"name": "zoom_in", "arguments": arguments})
     return {"content": f"{thought}\n<tool_call>\n{call}\n</tool_call>\nThe result will be red, I am sure."}
+
+
+def planned(data: Path, url: str, arms: Sequence[Arm], **changes: Any) -> list[Manifest]:
+    """The manifests of an evaluation of whoever answers there, on the drawn questions."""
+    spec = {"name": "openai_api", "model": "tiny-vision", "base_url": url, "temperature": 0.0, "retries": 1}
+    model = plan.Model("tiny-vision", spec | changes.pop("teacher", {}))
+    laid = {"workers": 1, "teacher": model.spec, **changes}
+    return plan.arms(plan.load(plan.files("vstar")[0], data, laid), model, arms)
+
+
+def play(manifest: Manifest, runs: Path, **how: Any) -> Run:
+    """The evaluation's run folder, played and given free."""
+    with Run.start(runs, manifest) as run:
+        evaluate(run, **how)
+    return run

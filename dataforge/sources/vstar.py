@@ -60,8 +60,8 @@ class Vstar(Source):
         for path in found:
             try:
                 content = reading.load_json(path)
-            except UsageError as error:
-                yield ExampleError("read", "bad_json", str(error))
+            except UsageError:
+                yield ExampleError("read", "bad_json", f"{path.parent.name}/{path.name}")
                 continue
             own = content if isinstance(content, dict) else {"question": content}
             yield own | {"category": path.parent.name, "stem": path.stem, "image": _picture(path)}
