@@ -16,7 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from dataforge import plugins
 from dataforge.controls import Misled
-from dataforge.errors import OperationError
+from dataforge.errors import ExampleError, OperationError
 from dataforge.geometry import Box
 from dataforge.media import MediaStore
 from dataforge.plugins import Operation
@@ -42,8 +42,11 @@ class Episode:
         self.limits = limits
         self.control, self.seed = control, seed
         self.workspace = (Misled if control else Workspace)(store, example.media, student, limits)
-        for index in range(len(example.media)):
-            self.workspace.show(index, self.workspace.whole(index))
+        try:
+            for index in range(len(example.media)):
+                self.workspace.first_look(index)
+        except OperationError as error:
+            raise ExampleError("show", error.reason, f"the first views pass the limits: {error}") from None
         self.opening = tuple(self.workspace.views)
         self.restart()
 
@@ -126,8 +129,9 @@ def _value(name: str, value: Any, annotation: Any) -> Any:
         return _box(name, value)
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=ConfigDict(strict=False))
-        if isinstance(value, bool) and annotation is not bool:
-            raise OperationError("bad_arguments", f"{name} must be a number, not {value}.")
+        given = value if isinstance(value, list) else [value]
+        if any(isinstance(one, bool) for one in given) and annotation is not bool:
+            raise OperationError("bad_arguments", f"{name} takes numbers, not {value}.")
         return adapter.validate_python(value)
     except ValidationError as error:
         complaint = error.errors()[0]["msg"]

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -132,6 +132,13 @@ class Call(Record):
     arguments: dict[str, Any] = {}
 
 
+class Frame(NamedTuple):
+    """A frame of a video: its place in the order of presentation, from 0, and its presentation time in seconds."""
+
+    number: int
+    time_s: float
+
+
 class View(Placed):
     """One picture as shown: its number, size and hash, and which part of the source it shows.
 
@@ -148,6 +155,11 @@ class View(Placed):
     time_s: float | None = Field(default=None, description="of a video: presentation time, to the microsecond")
     box: Box = Field(description="whole source pixels that were really cut")
     blank: bool = Field(default=False, description="shown as plain grey: a control, to see whether looks matter")
+
+    @property
+    def moment(self) -> Frame | None:
+        """The frame of a video that it shows."""
+        return None if self.frame is None or self.time_s is None else Frame(self.frame, self.time_s)
 
 
 class Observation(Record):
