@@ -26,8 +26,11 @@ PAPER_MIX: dict[Kind, float] = {"single": 0.3, "recrop_once": 0.2, "recrop_twice
 
 PROMPTS = ("write", "rewrite", "locate", "verify")
 """Prompts whose text shapes a trace."""
+POSE_PROMPTS = ("choose", "pose", "others", "necessary")
+"""Prompts that shape a trace whose question was posed."""
 CHECK_PROMPTS = ("judge", "necessary", "faithful")
 """Prompts of checks that ask a model: a run keeps them, outside its digest."""
+LOADED = tuple(dict.fromkeys((*PROMPTS, *POSE_PROMPTS, *CHECK_PROMPTS)))
 
 
 class Part(BaseModel):
@@ -42,6 +45,17 @@ class Locate(Part):
     order: tuple[SaidBy, ...] = ("annotation", "ocr", "teacher")
     match: float = Field(default=0.85, gt=0, le=1, description="least likeness of an answer and the words found")
     tries: int = Field(default=2, ge=1, description="boxes asked of the teacher before giving up")
+
+
+class Pose(Part):
+    """How a teacher makes a question on a picture that comes without one."""
+
+    tries: int = Field(default=2, ge=1, description="places tried before a picture is given up")
+    places: int = Field(default=6, ge=0, description="places of the source's that are shown to choose from")
+    most_area: float = Field(default=0.05, gt=0, le=1, description="of a place of the teacher's own, in pictures")
+    samples: int = Field(default=3, ge=1, description="times that the question is asked of the whole view")
+    most_whole: float = Field(default=0.34, ge=0, le=1, description="rate of right answers that is still luck")
+    others: int = Field(default=4, ge=0, description="other places like it that are looked at")
 
 
 class Compose(Part):
@@ -79,6 +93,7 @@ class Manifest(Part):
     operations: tuple[Spec, ...] = ("zoom_in",)
     limits: Limits = Limits()
     locate: Locate = Locate()
+    pose: Pose = Pose()
     compose: Compose = Compose()
     mix: dict[Kind, float] = PAPER_MIX
     direct: Direct | None = Field(default=None, description="who writes traces of kind `direct`; the teacher if none")
@@ -107,7 +122,12 @@ class Manifest(Part):
         """What shapes a trace, with every plug-in's options spelled out."""
         keep = {"seed", "student", "limits", "locate", "compose", "mix", "write"}
         shape = self.model_dump(mode="json", include=keep)
-        shape["prompts"] = {name: text for name, text in self.prompts.items() if name not in CHECK_PROMPTS}
+        # what poses questions is left out where none are posed, so that older runs keep their digest
+        poses = plugins.build("source", self.source).poses
+        beside = {*CHECK_PROMPTS, *POSE_PROMPTS} - set(POSE_PROMPTS if poses else ())
+        shape["prompts"] = {name: text for name, text in self.prompts.items() if name not in beside}
+        if poses:
+            shape["pose"] = self.pose.model_dump(mode="json")
         if self.direct:  # left out where there is none, so that older runs keep their digest
             teacher = resolved("teacher", self.direct.teacher)
             prompt = find_prompt("guideline_plain").fingerprint
@@ -147,9 +167,7 @@ def load(
         raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UsageError(f"{path}: a manifest is a mapping of keys such as name, source, teacher")
-    content |= {"prompts": {name: find_prompt(name, path.parent).text for name in (*PROMPTS, *CHECK_PROMPTS)}} | (
-        changes or {}
-    )
+    content |= {"prompts": {name: find_prompt(name, path.parent).text for name in LOADED}} | (changes or {})
     if source_path is not None:
         content["source"] = _spelled(content.get("source")) | {"path": str(source_path)}
     if teacher is not None:

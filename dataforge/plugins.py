@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dataforge.errors import ExampleError, UsageError
 from dataforge.prompts import Prompt, find_prompt
-from dataforge.records import Example, Failure, Trace, Verdict, View
+from dataforge.records import Example, Failure, Scene, Trace, Verdict, View
 
 if TYPE_CHECKING:
     from dataforge.media import MediaStore
@@ -74,10 +74,20 @@ class Source(Plugin):
         """Rows never run out, so a run of it needs a limit."""
         return False
 
+    @property
+    def poses(self) -> bool:
+        """Examples may come without a question, as a Scene: a teacher makes it."""
+        return False
+
+    @property
+    def missing(self) -> str:
+        """What this machine lacks to read it, with the command that mends it; empty when all is here."""
+        return ""
+
     def read(self) -> Iterator[Row | Failure]:
         raise NotImplementedError
 
-    def example(self, row: Row, store: "MediaStore") -> Example:
+    def example(self, row: Row, store: "MediaStore") -> Example | Scene:
         """The example of a row; ExampleError where its picture or its answer is no use."""
         raise NotImplementedError
 
@@ -191,6 +201,9 @@ class Message(NamedTuple):
     parts: tuple[str | Picture, ...]
 
 
+Purpose = Literal["write", "locate", "verify", "answer", "judge", "choose", "pose", "others"]
+
+
 @dataclass(frozen=True)
 class Request:
     """One question to a teacher.
@@ -200,7 +213,7 @@ class Request:
     anew from the same model, and kept apart. `endpoint` is which of the teacher's endpoints to ask.
     """
 
-    purpose: Literal["write", "locate", "verify", "answer", "judge"]
+    purpose: Purpose
     messages: tuple[Message, ...]
     schema: Mapping[str, Any]
     truth: Mapping[str, Any] = field(default_factory=dict)
