@@ -20,7 +20,7 @@ from dataforge.geometry import Box
 from dataforge.media import MediaStore
 from dataforge.plugins import Row, Source
 from dataforge.reading.boxes import Convention, placed
-from dataforge.reading.rle import Mask, decoded
+from dataforge.reading.rle import decoded
 from dataforge.records import Example, Failure, Region, Scene
 
 XYWH = Convention("xywh", "pixels")

@@ -7,9 +7,9 @@ from typing import Any
 from dataforge import plugins
 from dataforge.compose import Draft, compose
 from dataforge.episode import Episode
+from dataforge.geometry import Box
 from dataforge.locate import Located, cannot, locate
 from dataforge.manifest import Manifest
-from dataforge.geometry import Box
 from dataforge.media import MediaStore, cut, fit
 from dataforge.plugins import Operation, Picture, Row, Source
 from dataforge.pose import refused
