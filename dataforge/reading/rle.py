@@ -1,8 +1,8 @@
 """Masks as COCO writes them: run lengths down the columns, as a list of numbers or packed into a string.
 
-Our own, and not pycocotools', for two reasons: what is needed is its decoder alone, a screen of code, against a compiled
-dependency; and masks come from files that anybody may have written, where pycocotools trusts the numbers. Both agree on
-every sound mask (tests hold strings that pycocotools made); a mask whose runs don't fill its picture is refused here.
+Our own, and not pycocotools', for two reasons: what is needed is its decoder alone, a screen of code, against a
+compiled dependency; and masks come from files that anybody may have written, where pycocotools trusts the numbers. Both
+agree on every sound mask (tests hold strings that pycocotools made); one whose runs don't fill its picture is refused.
 """
 
 from typing import Any, NamedTuple
@@ -82,8 +82,8 @@ def unpacked(counts: str | bytes) -> list[int]:
     """The run lengths in a packed string.
 
     Each number is written in characters from "0" on, five bits a character, the lowest first, bit 5 saying that more
-    follow and bit 4 of the last one being the sign; from the fourth number on it is the difference to the one before the
-    last (COCO API, maskApi.c).
+    follow and bit 4 of the last one being the sign; from the fourth number on it is the difference to the one before
+    the last (COCO API, maskApi.c).
     """
     content = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
     runs: list[int] = []

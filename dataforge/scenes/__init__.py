@@ -1,4 +1,4 @@
-"""Drawn scenes, a stand-in for photos: `draw(seed)` gives a busy picture and what can be asked about small things in it.
+"""Drawn scenes, a stand-in for photos: `draw(seed)` gives a busy picture and what can be asked of small things in it.
 
 Each is a wide view of a valley (sky, hills, a village, a meadow) in soft colours with blur and noise, and in it a few
 things that occur once each: a balloon, a signpost, a cart. What tells one such thing from another is a detail of a few

@@ -23,7 +23,7 @@ COLOURS = {
     "pink": "#d98aa5",
     "brown": "#7a5334",
 }
-WORDS = "ALDER BAKER BRIDGE CEDAR FERRY HARBOUR HONEY LINDEN MARKET MILL ORCHARD SADDLER SCHOOL STATION TAVERN WILLOW".split()
+WORDS = "ALDER BAKER BRIDGE CEDAR FERRY HARBOUR HONEY LINDEN MARKET MILL ORCHARD SADDLER SCHOOL TAVERN WILLOW".split()
 NUMBERS = ("two", "three", "four", "five", "six", "seven")
 GOODS = {"bottle": "bottles", "book": "books", "fish": "fish", "cup": "cups", "leaf": "leaves", "bulb": "lamps"}
 EMBLEMS = {"star": "a star", "heart": "a heart", "fish": "a fish", "leaf": "a leaf", "sun": "a sun", "drop": "a drop"}
@@ -32,7 +32,7 @@ HELD = {"book": "a book", "cup": "a cup", "fish": "a fish", "bottle": "a bottle"
 
 @dataclass(frozen=True)
 class Fact:
-    """What can be asked of a thing: `choices` with the right one first; `detail` is the size of what tells it, in units."""
+    """What can be asked of a thing: the right choice comes first; `detail` is the size of what tells it, in units."""
 
     question: str
     choices: tuple[str, ...]
@@ -80,7 +80,7 @@ class Tile:
         """Write around a point; gives the height of a capital, in units."""
         font = ImageFont.load_default(size=max(6.0, height * self.scale))
         self._draw.text((x * self.scale, y * self.scale), words, COLOURS[colour], font, "mm")
-        left, top, _, bottom = font.getbbox("H", anchor="ls")
+        _, top, _, bottom = font.getbbox("H", anchor="ls")
         return (bottom - top) / self.scale
 
     def finish(self) -> Image.Image:

@@ -28,7 +28,7 @@ JPEG_QUALITY = 92
 
 
 class Photos(Source):
-    """Pictures of a folder (`path`) and those below it, questions made by the teacher; without it, scenes drawn here."""
+    """Pictures in a folder (`path`) and below, the questions made by the teacher; without it, scenes drawn here."""
 
     path: Path | None = Field(default=None, description="folder of pictures")
     split: str = "train"

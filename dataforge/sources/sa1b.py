@@ -1,7 +1,7 @@
 """SA-1B: photos with masks and without questions (`sa_1.jpg` and `sa_1.json` side by side); the teacher asks.
 
-Pixel Reasoner has the teacher pick a place by itself. The masks do better: a place worth a question is small, a thing of
-its own, and like no other place in the picture, and all three can be measured (`places`). Where no mask is such a
+Pixel Reasoner has the teacher pick a place by itself. The masks do better: a place worth a question is small, a thing
+of its own, and like no other place in the picture, and all three can be measured (`places`). Where no mask is such a
 place, the teacher looks for one, as in the paper. Boxes are left, top, width, height in pixels.
 """
 

@@ -102,7 +102,8 @@ def _requests(ready: Ready | Unlocated | Unposed, manifest: Manifest) -> list[Re
         places = range(min(len(ready.scene.places), manifest.pose.places))
         chosen = choose_request(ready.scene, ready.whole, ready.parts, places, "", manifest)
         # the other calls show the whole view or a place or both, too: taken as much each
-        again: list[Purpose] = ["pose", "verify", "others", "write", *["answer"] * manifest.pose.samples]
+        answers: list[Purpose] = ["answer"] * manifest.pose.samples
+        again: list[Purpose] = ["pose", "verify", "others", "write", *answers]
         return [chosen, *(replace(chosen, purpose=purpose) for purpose in again)]
     # to verify is to see less than the whole view, and to write is to see it and its parts: taken as much each
     asked = locate_request(ready.example, ready.whole, "", manifest)
