@@ -8,6 +8,7 @@ between two runs of one folder.
 import difflib
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -105,6 +106,18 @@ class Manifest(Part):
     stop_after: int = Field(default=25, ge=1, description="failures of one reason in a row that stop the run")
     prompts: dict[str, str] = Field(default={}, description="texts of the prompts, filled when loaded")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _several_are_one(cls, content: Any) -> Any:
+        """`sources`, a list of sources with shares, is the source `mixed`, with stand-ins put where they are needed."""
+        if not isinstance(content, dict) or "sources" not in content:
+            return content
+        if "source" in content:
+            raise ValueError("give source or sources, not both")
+        mixed = plugins.build("source", {"name": "mixed", "of": content["sources"]})
+        several = {"name": "mixed", **mixed.model_dump(mode="json")}
+        return {key: value for key, value in content.items() if key != "sources"} | {"source": several}
+
     @model_validator(mode="after")
     def _mix_is_a_mix(self) -> Self:
         if not self.mix or any(share < 0 for share in self.mix.values()) or sum(self.mix.values()) <= 0:
@@ -154,10 +167,12 @@ def load(
     changes: dict[str, Any] | None = None,
     source_path: Path | None = None,
     teacher: dict[str, Any] | None = None,
+    paths: Mapping[str, Path] | None = None,
 ) -> Manifest:
     """The manifest in a file, with single values laid over it; UsageError names file and key.
 
-    `teacher` replaces the manifest's, or is laid over it where both name the same plug-in.
+    `source_path` is where the source's data lie, `paths` where those of one of several do, by its name. `teacher`
+    replaces the manifest's, or is laid over it where both name the same plug-in.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -169,11 +184,26 @@ def load(
         raise UsageError(f"{path}: a manifest is a mapping of keys such as name, source, teacher")
     content |= {"prompts": {name: find_prompt(name, path.parent).text for name in LOADED}} | (changes or {})
     if source_path is not None:
+        if "sources" in content:
+            raise UsageError(f"{path} names several sources: say whose data lie there, as in --path NAME={source_path}")
         content["source"] = _spelled(content.get("source")) | {"path": str(source_path)}
+    if paths:
+        content["sources"] = _with_paths(content.get("sources"), paths, path)
     if teacher is not None:
         stated = _spelled(content.get("teacher"))
         content["teacher"] = (stated if stated.get("name") == teacher["name"] else {}) | teacher
     return parse(content, str(path))
+
+
+def _with_paths(parts: Any, paths: Mapping[str, Path], manifest: Path) -> list[dict[str, Any]]:
+    """The sources of a manifest, those that are named with a path."""
+    spelled = [_spelled(part) for part in parts] if isinstance(parts, list) else []
+    names = [part.get("name") for part in spelled]
+    for name in paths:
+        if name not in names:
+            there = ", ".join(map(str, names)) or "it has one alone"
+            raise UsageError(f"{manifest} has no source {name!r} among several: {there}")
+    return [part | ({"path": str(paths[name])} if (name := str(part.get("name"))) in paths else {}) for part in spelled]
 
 
 def _spelled(spec: Any) -> dict[str, Any]:
