@@ -44,7 +44,7 @@ class Mixed(Source):
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
-        """The sources in their order."""
+        """The sources, in order."""
         return tuple(
             Part(build("source", _options(part)), part["share"], str(part.get("instead", ""))) for part in self.of
         )
@@ -84,7 +84,7 @@ class Mixed(Source):
 
     def example(self, row: Row, store: MediaStore) -> Example | Scene:
         number, content = row.content
-        source = self.parts[number].source
+        source: Source = self.parts[number].source
         return source.example(row._replace(content=content), store)
 
 
