@@ -19,7 +19,7 @@ LAYERS = [
     | set("ask.replies ask.tolerant ask.prices ask.tokens ask.budget".split()),
     set("episode chat dialect operations posters scenes pages sentences shown ask alike".split()),
     set("locate compose write pose sources teachers checks".split()),
-    set("synth filter ask.batch ask.batch_api ask.gathering ask.cache report show view diff doctor".split()),
+    set("synth filter ask.batch ask.batch_api ask.gathering ask.cache report survey show view diff doctor".split()),
     set("cli".split()),
 ]
 """From the bottom; a module imports from its own layer or below. `ask.budget` wins over its folder's `ask`."""

@@ -6,7 +6,6 @@ repository or the `ChartQA Dataset` in it. Charts are small: many questions can 
 traces without a look. Its metric forgives 5 % on numbers: the check `answer` takes `tolerance: 0.05`.
 """
 
-import ast
 import itertools
 import re
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from dataforge.plugins import Row, Source
 from dataforge.records import AnswerType, Example, Failure
 
 NUMBER = re.compile(r"[-+]?[$€£]?\d[\d,]*(\.\d+)?\s*%?")
+SHARE = re.compile(r"0\.\d*[1-9]\d*")
 Part = Literal["human", "augmented"]
 
 
@@ -36,7 +36,7 @@ class Chartqa(Source):
 
     @property
     def licence(self) -> str:
-        return "questions GPL-3.0 (ChartQA); charts of Statista, Pew, OECD, Our World in Data, not to be passed on"
+        return "questions as ChartQA's; charts of Statista, Pew, OECD, Our World in Data, not to be passed on"
 
     def read(self) -> Iterator[Row | Failure]:
         """The parts' rows one after the other, each in its file's order; UsageError where there is no such split."""
@@ -89,14 +89,16 @@ class Chartqa(Source):
 
 
 def typed(label: str) -> tuple[tuple[str, ...], AnswerType]:
-    """A label's accepted answers and their type: a number, a printed list, or words."""
+    """A label's accepted answers and their type: a number, a printed list, or words.
+
+    A share such as 0.72 stands for what the chart prints as 72 %, so that is accepted as well.
+    """
+    if SHARE.fullmatch(label):
+        return (label, f"{100 * float(label):g}%"), "number"
     if NUMBER.fullmatch(label):
         return (label,), "number"
     if label.startswith("[") and label.endswith("]"):
-        try:
-            items = ast.literal_eval(label)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return (label,), "text"
-        if isinstance(items, list) and items and all(isinstance(item, (int, float, str)) for item in items):
-            return (", ".join(map(str, items)),), "list"
+        items = [item.strip().strip("'\"") for item in label[1:-1].split(",")]  # words stand there without quotes
+        if len(items) > 1 and all(items):
+            return (", ".join(items),), "list"
     return (label,), "text"

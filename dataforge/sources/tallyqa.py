@@ -30,7 +30,7 @@ class Tallyqa(Source):
 
     @property
     def licence(self) -> str:
-        return "questions Apache-2.0 (TallyQA); pictures of Visual Genome (CC BY 4.0) and COCO (Flickr terms)"
+        return "questions as TallyQA's; pictures of Visual Genome (CC BY 4.0) and COCO (Flickr's terms), not passed on"
 
     def read(self) -> Iterator[Row | Failure]:
         """Rows in the order of the file; UsageError where there is none of that split."""

@@ -38,7 +38,7 @@ class Textvqa(Source):
     @property
     def licence(self) -> str:
         return (
-            "questions CC BY 4.0 (TextVQA); pictures CC BY 2.0 (Open Images), not passed on: it asks for authors' names"
+            "questions CC BY 4.0 (TextVQA); pictures CC BY 2.0 with their authors' names (Open Images), not passed on"
         )
 
     def read(self) -> Iterator[Row | Failure]:
