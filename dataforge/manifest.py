@@ -8,6 +8,7 @@ between two runs of one folder.
 import difflib
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -28,8 +29,11 @@ PAPER_MIX: dict[Kind, float] = {"single": 0.3, "recrop_once": 0.2, "recrop_twice
 
 PROMPTS = ("write", "rewrite", "locate", "verify")
 """Prompts whose text shapes a trace."""
+POSE_PROMPTS = ("choose", "pose", "others", "necessary")
+"""Prompts that shape a trace whose question was posed."""
 CHECK_PROMPTS = ("judge", "necessary", "faithful")
 """Prompts of checks that ask a model: a run keeps them, outside its digest."""
+LOADED = tuple(dict.fromkeys((*PROMPTS, *POSE_PROMPTS, *CHECK_PROMPTS)))
 
 
 class Locate(Part):
@@ -38,6 +42,17 @@ class Locate(Part):
     order: tuple[SaidBy, ...] = ("annotation", "ocr", "teacher")
     match: float = Field(default=0.85, gt=0, le=1, description="least likeness of an answer and the words found")
     tries: int = Field(default=2, ge=1, description="boxes asked of the teacher before giving up")
+
+
+class Pose(Part):
+    """How a teacher makes a question on a picture that comes without one."""
+
+    tries: int = Field(default=2, ge=1, description="places tried before a picture is given up")
+    places: int = Field(default=6, ge=0, description="places of the source's that are shown to choose from")
+    most_area: float = Field(default=0.05, gt=0, le=1, description="of a place of the teacher's own, in pictures")
+    samples: int = Field(default=3, ge=1, description="times that the question is asked of the whole view")
+    most_whole: float = Field(default=0.34, ge=0, le=1, description="rate of right answers that is still luck")
+    others: int = Field(default=4, ge=0, description="other places like it that are looked at")
 
 
 class Compose(Part):
@@ -85,6 +100,7 @@ class Manifest(Part):
     operations: tuple[Spec, ...] = ("zoom_in",)
     limits: Limits = Limits()
     locate: Locate = Locate()
+    pose: Pose = Pose()
     compose: Compose = Compose()
     mix: dict[Kind, float] = PAPER_MIX
     evaluate: Evaluate | None = Field(default=None, description="of a run that tries a model instead of making traces")
@@ -97,6 +113,18 @@ class Manifest(Part):
     stop_after: int = Field(default=25, ge=1, description="failures of one reason in a row that stop the run")
     train: Train = Train()
     prompts: dict[str, str] = Field(default={}, description="texts of the prompts, filled when loaded")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _several_are_one(cls, content: Any) -> Any:
+        """`sources`, a list of sources with shares, is the source `mixed`, with stand-ins put where they are needed."""
+        if not isinstance(content, dict) or "sources" not in content:
+            return content
+        if "source" in content:
+            raise ValueError("give source or sources, not both")
+        mixed = plugins.build("source", {"name": "mixed", "of": content["sources"]})
+        several = {"name": "mixed", **mixed.model_dump(mode="json")}
+        return {key: value for key, value in content.items() if key != "sources"} | {"source": several}
 
     @model_validator(mode="after")
     def _mix_is_a_mix(self) -> Self:
@@ -117,7 +145,12 @@ class Manifest(Part):
         shape = self.model_dump(mode="json", include=keep)
         if self.student.video == Overview():  # left out where nothing was changed, so that older runs keep their digest
             del shape["student"]["video"]
-        shape["prompts"] = {name: text for name, text in self.prompts.items() if name not in CHECK_PROMPTS}
+        # what poses questions is left out where none are posed, so that older runs keep their digest
+        poses = plugins.build("source", self.source).poses
+        beside = {*CHECK_PROMPTS, *POSE_PROMPTS} - set(POSE_PROMPTS if poses else ())
+        shape["prompts"] = {name: text for name, text in self.prompts.items() if name not in beside}
+        if poses:
+            shape["pose"] = self.pose.model_dump(mode="json")
         if self.direct:  # left out where there is none, so that older runs keep their digest
             teacher = resolved("teacher", self.direct.teacher)
             prompt = find_prompt("guideline_plain").fingerprint
@@ -146,10 +179,12 @@ def load(
     changes: dict[str, Any] | None = None,
     source_path: Path | None = None,
     teacher: dict[str, Any] | None = None,
+    paths: Mapping[str, Path] | None = None,
 ) -> Manifest:
     """The manifest in a file, with single values laid over it; UsageError names file and key.
 
-    `teacher` replaces the manifest's, or is laid over it where both name the same plug-in.
+    `source_path` is where the source's data lie, `paths` where those of one of several do, by its name. `teacher`
+    replaces the manifest's, or is laid over it where both name the same plug-in.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -159,15 +194,28 @@ def load(
         raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UsageError(f"{path}: a manifest is a mapping of keys such as name, source, teacher")
-    content |= {"prompts": {name: find_prompt(name, path.parent).text for name in (*PROMPTS, *CHECK_PROMPTS)}} | (
-        changes or {}
-    )
+    content |= {"prompts": {name: find_prompt(name, path.parent).text for name in LOADED}} | (changes or {})
     if source_path is not None:
+        if "sources" in content:
+            raise UsageError(f"{path} names several sources: say whose data lie there, as in --path NAME={source_path}")
         content["source"] = _spelled(content.get("source")) | {"path": str(source_path)}
+    if paths:
+        content["sources"] = _with_paths(content.get("sources"), paths, path)
     if teacher is not None:
         stated = _spelled(content.get("teacher"))
         content["teacher"] = (stated if stated.get("name") == teacher["name"] else {}) | teacher
     return parse(content, str(path))
+
+
+def _with_paths(parts: Any, paths: Mapping[str, Path], manifest: Path) -> list[dict[str, Any]]:
+    """The sources of a manifest, those that are named with a path."""
+    spelled = [_spelled(part) for part in parts] if isinstance(parts, list) else []
+    names = [part.get("name") for part in spelled]
+    for name in paths:
+        if name not in names:
+            there = ", ".join(map(str, names)) or "it has one alone"
+            raise UsageError(f"{manifest} has no source {name!r} among several: {there}")
+    return [part | ({"path": str(paths[name])} if (name := str(part.get("name"))) in paths else {}) for part in spelled]
 
 
 def _spelled(spec: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dataforge.errors import ExampleError, UsageError
 from dataforge.prompts import Prompt, find_prompt
-from dataforge.records import Call, Example, Failure, Trace, Verdict, View
+from dataforge.records import Call, Example, Failure, Scene, Trace, Verdict, View
 
 if TYPE_CHECKING:
     from dataforge.media import MediaStore
@@ -74,10 +74,20 @@ class Source(Plugin):
         """Rows never run out, so a run of it needs a limit."""
         return False
 
+    @property
+    def poses(self) -> bool:
+        """Examples may come without a question, as a Scene: a teacher makes it."""
+        return False
+
+    @property
+    def missing(self) -> str:
+        """What this machine lacks to read it, with the command that mends it; empty when all is here."""
+        return ""
+
     def read(self) -> Iterator[Row | Failure]:
         raise NotImplementedError
 
-    def example(self, row: Row, store: "MediaStore") -> Example:
+    def example(self, row: Row, store: "MediaStore") -> Example | Scene:
         """The example of a row; ExampleError where its picture or its answer is no use."""
         raise NotImplementedError
 
@@ -196,6 +206,9 @@ class Message(NamedTuple):
     call_id: str = ""
 
 
+Purpose = Literal["write", "locate", "verify", "answer", "judge", "choose", "pose", "others", "play"]
+
+
 @dataclass(frozen=True)
 class Request:
     """One question to a teacher.
@@ -207,7 +220,7 @@ class Request:
     purpose `play` the model's own failings (cut off, refused, empty) are replies too.
     """
 
-    purpose: Literal["write", "locate", "verify", "answer", "judge", "play"]
+    purpose: Purpose
     messages: tuple[Message, ...]
     schema: Mapping[str, Any]
     truth: Mapping[str, Any] = field(default_factory=dict)

@@ -125,6 +125,29 @@ class Example(Record):
     category: str = Field(default="", description="a benchmark's own division of its questions")
 
 
+class Known(Record):
+    """A question that whoever drew a picture can ask of a place in it: what a teacher without eyes may say."""
+
+    place: int = Field(ge=0, description="index into the scene's places")
+    question: str
+    choices: tuple[str, ...] = Field(min_length=2, description="the right one first")
+    subject: str = Field(description="object, colour, material, text or count")
+    detail_px: float = Field(gt=0, description="size in source pixels of what must be told apart")
+
+
+class Scene(Record):
+    """Media without a question: a teacher poses one, on one of the places or on one that it finds."""
+
+    id: str = Field(min_length=1)
+    group: str = Field(description="shared by all scenes on one image")
+    source: str
+    split: str = ""
+    media: tuple[Media, ...] = Field(min_length=1, max_length=1)
+    places: tuple[Region, ...] = Field(default=(), description="worth a question: small, and like no other place")
+    context: tuple[Region, ...] = Field(default=(), description="other places")
+    known: tuple[Known, ...] = ()
+
+
 class Call(Record):
     """An operation's name and arguments, with boxes in pixels of the view that the call names."""
 
@@ -243,6 +266,7 @@ class Provenance(Record):
     teacher: str = Field(default="", description="plug-in and model")
     scripted: bool = Field(default=False, description="thoughts written from the annotation by rule, no model")
     answer_revealed: bool = Field(default=False, description="the teacher was told the answer")
+    posed: bool = Field(default=False, description="the teacher made the question, too")
     replies: tuple[str, ...] = Field(default=(), description="digests of the teacher's replies, in order")
     rewrites: int = Field(default=0, description="times that the teacher was sent back")
     smaller: int = Field(default=0, description="replies for which the teacher was shown the views at half their size")

@@ -171,7 +171,7 @@ def test_hrbench_rows_of_one_picture_are_one_group(store: MediaStore, tmp_path: 
 # ------------------------------------------------------------------------------------------------ TallyQA
 
 
-def test_tallyqa_complex_is_what_is_not_simple(store: MediaStore, tmp_path: Path) -> None:
+def test_tallyqa_asks_the_complex_questions_of_the_test_split(store: MediaStore, tmp_path: Path) -> None:
     (tmp_path / "VG_100K_2").mkdir()
     (tmp_path / "VG_100K_2" / "7.jpg").write_bytes(jpeg("white"))
     row = {"data_source": "amt", "image": "VG_100K_2/7.jpg", "image_id": 7, "question": "How many dogs lie down?"}
@@ -182,18 +182,13 @@ def test_tallyqa_complex_is_what_is_not_simple(store: MediaStore, tmp_path: Path
         row | {"answer": 1, "issimple": False, "question_id": 4, "image": "../../etc/passwd"},
     ]
     (tmp_path / "test.json").write_text(json.dumps(rows))
-    found, failed = read(store, name="tallyqa", path=str(tmp_path))
-    assert [(example.id, example.answers, example.answer_type) for example in found] == [
-        ("tallyqa-1", ("3",), "number")
-    ]
+    manifest = plan.load(plan.files("tallyqa")[0], tmp_path, {})
+    assert isinstance(manifest.source, dict)
+    found, failed = read(store, **manifest.source)
+    assert [(example.id, example.answers) for example in found] == [("tallyqa-test-1", ("3",))]
     assert [failure.reason for failure in failed] == ["bad_row", "bad_row"]
-    assert score("three", found[0].answers, "number").ok
-    assert not score("3 or 4", found[0].answers, "number").ok
-    assert len(read(store, name="tallyqa", path=str(tmp_path), questions="simple")[0]) == 1
-    (tmp_path / "train.json").write_text(json.dumps([row | {"answer": 3, "question_id": 1}]))
-    with pytest.raises(UsageError, match="issimple is missing"):
-        read(store, name="tallyqa", path=str(tmp_path), split="train")
-    assert len(read(store, name="tallyqa", path=str(tmp_path), split="train", questions="all")[0]) == 1
+    assert score("three", found[0].answers, found[0].answer_type).ok
+    assert not score("3 or 4", found[0].answers, found[0].answer_type).ok
 
 
 # ------------------------------------------------------------------------------------------------ manifests

@@ -24,6 +24,7 @@ from dataforge.filter import Sifted
 from dataforge.manifest import Manifest, Spec
 from dataforge.report import Report
 from dataforge.runs import Run
+from dataforge.survey import Survey
 from dataforge.synth import Progress as SynthProgress
 from dataforge.synth.estimate import Estimate
 
@@ -86,6 +87,36 @@ def filter_progress(run: Run) -> Iterator[Callable[[Sifted], None]]:
         total = sum(1 for _ in lines)
     with _bar(total, "traces") as update:
         yield lambda sifted: update(sifted.done, sifted.stage)
+
+
+@contextlib.contextmanager
+def survey_progress(total: int) -> Iterator[Callable[[int], None]]:
+    with _bar(total, "rows") as update:
+        yield lambda done: update(done, "")
+
+
+def show_survey(survey: Survey, page: Path, as_json: bool) -> None:
+    """A source in numbers, and where its page lies."""
+    if as_json:
+        out.print_json(json.dumps(survey.model_dump(mode="json") | {"page": str(page)}))
+        return
+    rows = "endless" if survey.rows is None else f"{survey.rows:,}"
+    missing = f", {survey.missing:,} pictures missing" if survey.missing else ""
+    out.print(f"{survey.source}: {rows} rows; {survey.examples:,} examples of {survey.sampled:,} opened{missing}")
+    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+    table.add_row("licence", "", escape(survey.licence))
+    table.add_row("may be published", "", "yes" if survey.redistributable else "no")
+    table.add_row("pictures", "", f"{survey.pictures:,} in {survey.groups:,} groups")
+    table.add_row("with boxes", "", f"{survey.with_boxes:,} examples, {survey.boxes:,} boxes")
+    if survey.posed_by_teacher:
+        table.add_row("no question", "", f"{survey.posed_by_teacher:,}: the teacher makes it")
+    named = {"can't be read": survey.unreadable, "in vain": survey.failures, "size": survey.megapixels}
+    named |= {"box of picture": survey.box_shares, "answer type": survey.answer_types, "answers": survey.answers}
+    for what, counts in named.items():
+        for name, count in counts.items():
+            table.add_row(what, escape(name), f"{count:,}")
+    out.print(table)
+    out.print(str(page), highlight=False, soft_wrap=True)
 
 
 def show_run(run: Run, summary: Report, as_json: bool) -> None:

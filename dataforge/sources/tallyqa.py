@@ -1,82 +1,70 @@
-"""TallyQA: how many ... are there? One JSON a split, a list of questions on pictures of Visual Genome and COCO.
+"""TallyQA: counting questions on photos of Visual Genome and COCO.
 
-`issimple` says that a question asks for all things of one kind; the others (`complex`, "how many dogs are lying down?")
-are the benchmark that papers report. Whether training files have the field isn't known, so a file without it is refused
-where only complex questions are wanted, and never taken for all complex.
+One JSON list a split: `answer` (a whole number), `image` (such as `VG_100K_2/2410408.jpg`), `question`, `question_id`,
+`issimple`, `data_source`. Nothing says where the counted things are: the teacher looks for them.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from dataforge import reading
-from dataforge.errors import ExampleError, UsageError
+from dataforge.errors import UsageError
 from dataforge.media import MediaStore
 from dataforge.plugins import Row, Source
+from dataforge.reading.questions import whole_number
 from dataforge.records import Example, Failure
-
-Questions = Literal["complex", "simple", "all"]
 
 
 class Tallyqa(Source):
-    """TallyQA's counting questions from its folder."""
+    """TallyQA from a folder: `<split>.json` and the pictures' folders."""
 
-    path: Path = Field(description="folder with test.json or train.json, or that file")
+    path: Path = Field(description="folder with <split>.json, and the pictures in it or in `images`")
+    split: str = "train"
     images: Path | None = Field(default=None, description="folder of VG_100K, VG_100K_2, train2014, val2014")
-    split: str = "test"
-    questions: Questions = "complex"
-    start: int = Field(default=0, ge=0, description="first question read")
-    count: int | None = Field(default=None, ge=1, description="questions read; default: to the end")
+    simple: bool = Field(default=True, description="take questions too that a detector could answer")
+    start: int = Field(default=0, ge=0, description="first row read")
+    count: int | None = Field(default=None, ge=1, description="rows read; default: to the end")
 
     @property
     def licence(self) -> str:
-        return "TallyQA: Apache-2.0 questions; pictures of COCO and Visual Genome (Flickr), CC BY 4.0"
+        return "questions as TallyQA's; pictures of Visual Genome (CC BY 4.0) and COCO (Flickr's terms), not passed on"
 
     def read(self) -> Iterator[Row | Failure]:
-        entries = (entry for entry in reading.table(self._file()) if self._wanted(entry))
-        return reading.rows(f"tallyqa-{self.split}", entries, self._row, self.start, self.count)
+        """Rows in the order of the file; UsageError where there is none of that split."""
+        file = self.path / f"{self.split}.json"
+        if not file.is_file():
+            there = ", ".join(sorted(path.stem for path in self.path.glob("*.json"))) or "no JSON file"
+            raise UsageError(f"no {self.split}.json in {self.path}: there is {there}")
+        places = [self.images] if self.images else [self.path, self.path / "images"]
+        entries: Iterator[reading.Entry] = reading.table(file)
+        if not self.simple:
+            entries = (one for one in entries if not (isinstance(one, dict) and one.get("issimple") is True))
 
-    def _file(self) -> Path:
-        path = self.path if self.path.suffix == ".json" else self.path / f"{self.split}.json"
-        if not path.is_file():
-            raise UsageError(f"no {path}: give TallyQA's folder with {self.split}.json, or that file")
-        return path
+        def make(number: int, entry: dict[str, Any]) -> Row:
+            name = reading.relative(reading.text(entry, "image"), "image")
+            content = {
+                "question": reading.text(entry, "question"),
+                "answer": str(whole_number(entry, "answer")),
+                "picture": reading.pick(places, name),
+                "origin": f"TallyQA/{name}",
+            }
+            return Row(f"tallyqa-{self.split}-{reading.text(entry, 'question_id')}", f"tallyqa/{name}", content)
 
-    def _wanted(self, entry: reading.Entry) -> bool:
-        if isinstance(entry, ExampleError) or self.questions == "all":
-            return True
-        simple = entry.get("issimple")
-        if not isinstance(simple, bool):
-            raise UsageError(f"{self._file()}: issimple is missing, so no complex ones can be told: questions: all")
-        return simple == (self.questions == "simple")
-
-    def _row(self, number: int, entry: dict[str, Any]) -> Row:
-        answer = entry.get("answer")
-        if isinstance(answer, bool) or not isinstance(answer, int):
-            raise ExampleError("read", "bad_row", "answer is no whole number")
-        name = reading.relative(reading.text(entry, "image"), "image")
-        folder = self.images or (self.path.parent if self.path.suffix == ".json" else self.path)
-        content = {
-            "question": reading.text(entry, "question"),
-            "answer": str(answer),
-            "category": str(entry.get("data_source") or ""),
-            "picture": reading.pick([folder, folder / "images"], name),
-            "origin": f"TallyQA/{name}",
-        }
-        return Row(f"tallyqa-{reading.text(entry, 'question_id')}", f"tallyqa/{name}", content)
+        yield from reading.rows(f"tallyqa-{self.split}", entries, make, self.start, self.count)
 
     def example(self, row: Row, store: MediaStore) -> Example:
         found = row.content
+        media = store.add_file(found["picture"], self.licence, found["origin"])
         return Example(
             id=row.id,
             group=row.group,
             source=self.name,
             split=self.split,
-            category=found["category"],
             question=found["question"],
             answers=(found["answer"],),
             answer_type="number",
-            media=(reading.put(store, found["picture"], self.licence, found["origin"]),),
+            media=(media,),
         )
