@@ -15,6 +15,7 @@ from PIL import Image
 
 from dataforge import plugins
 from dataforge.episode import Episode
+from dataforge.errors import ExampleError
 from dataforge.manifest import Manifest
 from dataforge.media import MediaStore, to_jpeg, to_png
 from dataforge.plugins import Operation, Picture, Row, Source
@@ -52,7 +53,10 @@ class Bench:
         self.lossless = plugins.build("teacher", manifest.teacher).lossless
 
     def open(self, row: Row) -> Opened:
-        example = self.source.example(row, self.store).model_copy(update={"context": ()})
+        example = self.source.example(row, self.store)
+        if not isinstance(example, Example):
+            raise ExampleError("read", "no_question", "a picture without a question can't be asked about")
+        example = example.model_copy(update={"context": ()})
         episode = self._episode(example)
         return Opened(example, episode.opening, self._encoded(episode, episode.opening))
 
