@@ -60,16 +60,16 @@ def synth(
     that were the endpoint's (rate limits, time-outs, server errors) are made again. A run that reaches its budget ends
     with exit code 1; the same command with a higher one goes on.
     """
-    from dataforge.ask.budget import parse_budget
     from dataforge.cli import screen
-    from dataforge.synth import estimate
+    from dataforge.synth import estimate, manifest_budget
 
-    chosen = chosen_manifest(source, manifest, path, teacher, base_url, limit=limit, seed=seed, workers=workers)
-    cap = parse_budget(budget) if budget else None
+    changes = {"limit": limit, "seed": seed, "workers": workers, "budget": budget}
+    chosen = chosen_manifest(source, manifest, path, teacher, base_url, **changes)
+    cap = manifest_budget(chosen)
     if dry_run:
         screen.show_estimate(estimate.estimate(chosen, batch), cap, as_json)
         return
-    _synth(chosen, runs, as_json, budget=cap, batch=batch, retry=tuple(retry or ()))
+    _synth(chosen, runs, as_json, batch=batch, retry=tuple(retry or ()))
 
 
 def _synth(chosen: Manifest, runs: Path, as_json: bool, **how: Any) -> None:
