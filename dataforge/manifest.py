@@ -1,7 +1,7 @@
 """The manifest: one strict YAML file that names the parts of a run.
 
 What shapes a trace (source, teacher, operations, limits, locate, mix, write, validate, student, seed, prompts) goes
-into the digest, which names the run folder; what does not (workers, limit, filter, train) stays out, so it can change
+into the digest, which names the run folder; what does not (workers, limit, budget, filter, train) stays out, so it can change
 between two runs of one folder.
 """
 
@@ -110,6 +110,7 @@ class Manifest(Part):
     filter: tuple[Spec, ...] = ("well_formed", "grounded", "answer", "no_leak", "replay")
     limit: int | None = Field(default=None, ge=1, description="examples to read")
     workers: int | None = Field(default=None, ge=1, description="processes that cut pictures; one a core")
+    budget: str | float | None = Field(default=None, description="what the run may pay at most: 20, 20usd, 5Mtok")
     stop_after: int = Field(default=25, ge=1, description="failures of one reason in a row that stop the run")
     train: Train = Train()
     prompts: dict[str, str] = Field(default={}, description="texts of the prompts, filled when loaded")
