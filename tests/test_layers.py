@@ -19,7 +19,7 @@ LAYERS = [
     | set("ask.replies ask.tolerant ask.prices ask.tokens ask.budget".split()),
     set("episode chat dialect operations posters sentences shown ask alike".split()),
     set("locate compose write sources teachers checks".split()),
-    set("synth filter ask.batch ask.batch_api ask.gathering ask.cache report show view diff doctor".split()),
+    set("synth filter ask.batch ask.batch_api ask.gathering ask.cache report show view diff doctor publish".split()),
     set("cli".split()),
 ]
 """From the bottom; a module imports from its own layer or below. `ask.budget` wins over its folder's `ask`."""
