@@ -74,7 +74,8 @@ def show_pushed(pushed: Pushed, as_json: bool) -> None:
 
 def _rows(record: Published) -> str:
     splits = ", ".join(f"{split} {record.rows('traces', split):,}" for split in record.splits)
-    return f"{record.rows('traces'):,} traces ({splits}), {record.rows('queries'):,} queries, {record.rows('media'):,} media"
+    traces, queries, media = (f"{record.rows(config):,} {config}" for config in CONFIGS)
+    return f"{traces} ({splits}), {queries}, {media}"
 
 
 def _size(count: float) -> str:

@@ -19,8 +19,8 @@ from dataforge.publish.bench import Order, Prepared, prepare, set_up_bench
 from dataforge.publish.choosing import Choice, Stored, Taken, redistributable, stored
 from dataforge.publish.record import Published, RunPart, place, public_manifest
 from dataforge.publish.rows import media_row
-from dataforge.publish.shards import Shard, ShardWriter
-from dataforge.records import Media, Student
+from dataforge.publish.shards import ShardWriter
+from dataforge.records import Media
 from dataforge.report import Report
 from dataforge.runs import Run
 from dataforge.workers import Workers, default_count, in_order
@@ -84,7 +84,7 @@ class Building:
         return self._record()
 
     def _jobs(self) -> Iterator[Job]:
-        number = self.before.rows("queries") if self.before else 0
+        number = self.before.rows("queries") + self.before.rows("traces") if self.before else 0
         for choice in self.choices:
             for line, fate in zip(stored(choice.run), choice.fates, strict=True):
                 if fate is not None:
@@ -122,7 +122,8 @@ class Building:
             (self._unverified if prepared.trace else self._left_out)[prepared.fault] += 1
         if prepared.query is None:
             return
-        self._write("queries", split, prepared.query, run)
+        if job.fate.query:
+            self._write("queries", split, prepared.query, run)
         if prepared.trace is not None:
             self._write("traces", split, prepared.trace, run)
             self._by["kinds"][split][str(prepared.trace["kind"])] += 1

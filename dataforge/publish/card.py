@@ -130,15 +130,15 @@ def _summary(record: Published) -> str:
 def _warnings(record: Published) -> Iterator[str]:
     unfiltered = [run.name for run in record.runs if not run.filtered]
     if unfiltered:
-        yield f"> **Unfiltered**: the traces of {', '.join(unfiltered)} were pushed before `dataforge filter` judged them."
+        yield f"> **Unfiltered**: `dataforge filter` had not judged the traces of {', '.join(unfiltered)}."
     if record.unverified:
         told = ", ".join(f"{count:,} {reason}" for reason, count in record.unverified.items())
         yield f"> **Unverified**: replay of some traces differs from what they record: {told}."
     scripted = sum(run.report.scripted for run in record.runs)
     if scripted:
         yield (
-            f"> **Scripted thoughts**: in the runs behind this set, {scripted:,} traces have thoughts that were written "
-            "by rule from the annotation, without a model. They are for trying things out."
+            f"> **Scripted thoughts**: in the runs behind this set, {scripted:,} traces have thoughts that were "
+            "written by rule from the annotation, without a model. They are for trying things out."
         )
 
 
@@ -168,7 +168,7 @@ def _made(run: RunPart) -> str:
     rows = [
         ["source", f"`{source if isinstance(source, str) else source['name']}`"],
         ["teacher", teachers],
-        ["seed", manifest["seed"]],
+        ["seed", str(manifest["seed"])],
         ["mix", ", ".join(f"{kind} {share:g}" for kind, share in manifest["mix"].items())],
         ["operations", ", ".join(f"`{_name(one)}`" for one in manifest["operations"])],
         ["checks", ", ".join(f"`{name}`" for name in run.checks)],
@@ -252,8 +252,8 @@ def _train(where: str) -> str:
         "Each step says which of its parts a loss should see (`learn`: both, thought, call, none): a deliberate wrong "
         "look is to be thought about, not learned. Trainers that take `messages` and `images` read the set as it is, "
         "and learn the wrong calls too.\n\n"
-        f"```sh\ndataforge pull {_target(where)}                       # back into a run folder: filter, view, train\n"
-        "dataforge export llama_factory latest --out llama   # or trl, ms_swift, verl_sft, verl_rl, pixel_reasoner_sft, ...\n```"
+        f"```sh\ndataforge pull {_target(where)}   # back into a run folder: filter, view, train\n"
+        "dataforge export llama_factory --out llama   # or trl, ms_swift, verl_sft, verl_rl, pixel_reasoner_sft\n```"
     )
 
 

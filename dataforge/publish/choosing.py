@@ -39,10 +39,11 @@ class Stored(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """A line's fate: the split of its question, and whether its trace is published with it."""
+    """A line's fate: its split, and whether its trace and its question are published; one of them at least is."""
 
     split: str
     trace: bool
+    query: bool
 
 
 class Entry(NamedTuple):
@@ -74,7 +75,7 @@ class Choice:
 
     @property
     def queries(self) -> int:
-        return sum(fate is not None for fate in self.fates)
+        return sum(bool(fate and fate.query) for fate in self.fates)
 
 
 def stored(run: Run) -> Iterator[Stored]:
@@ -119,11 +120,10 @@ def choose(
             if asked and (repeated or split is None):
                 choice.left_out["repeated_id" if repeated else "torn_group"] += 1
             trace = asked and not repeated and split is not None
-            if split is None or (line.entry["example"]["id"] in queries and not trace):
-                choice.fates.append(None)
-                continue
-            choice.fates.append(Taken(split, trace))
-            queries.add(line.entry["example"]["id"])
+            query = split is not None and line.entry["example"]["id"] not in queries
+            choice.fates.append(Taken(split, trace, query) if split and (trace or query) else None)
+            if query:
+                queries.add(line.entry["example"]["id"])
             if trace:
                 traces.add(line.entry["id"])
     if not any(choice.taken for choice in choices):

@@ -88,7 +88,7 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.title = str(path)
-        self.loads = str(path)
+        self.loads = f"./{path.resolve().name}"  # where it lies here is nobody's business
 
     def look(self) -> There | None:
         if not self.path.exists():
@@ -107,7 +107,7 @@ class Folder:
             if replace:
                 for part in PARTS:
                     shutil.rmtree(self.path / part, ignore_errors=True)
-            files = [path.relative_to(built) for path in sorted(built.rglob("*")) if path.is_file()]
+            files = [path.relative_to(built) for path in sorted(built.rglob("[!.]*")) if path.is_file()]
             # the record last: until it lies there, the old one speaks of the old files
             for name in sorted(files, key=lambda name: name.as_posix() == RECORD):
                 target = self.path / name
@@ -136,7 +136,7 @@ class Hub:
 
     def __init__(self, repo: str, revision: str | None = None) -> None:
         from huggingface_hub import HfApi
-        from huggingface_hub.utils import disable_progress_bars
+        from huggingface_hub.utils.tqdm import disable_progress_bars
 
         disable_progress_bars()
         self.repo = repo
@@ -170,10 +170,12 @@ class Hub:
         return opened  # type: ignore[no-any-return]
 
     def put(self, built: Path, record: Published, there: There | None, public: bool, replace: bool) -> str:
-        """One commit, then a tag of it. What an earlier try has uploaded the Hub knows by hash, and isn't sent again."""
+        """One commit, then a tag of it. What an earlier try has uploaded the Hub knows by hash: it isn't sent again."""
         with _spoken_to(self.repo):
             if there is None:
                 self._api.create_repo(self.repo, repo_type="dataset", private=not public)
+                if not public and not self._api.dataset_info(self.repo).private:
+                    raise UsageError(f"{self.title} was made public: make it private there, or give --public")
             commit = there.commit if there else ""
             if there is None or there.record != record:
                 commit = self._api.upload_folder(

@@ -14,7 +14,7 @@ from dataforge.errors import UsageError
 from dataforge.manifest import parse
 from dataforge.publish.checking import Bench
 from dataforge.publish.record import Published, place, read_record, runs_name
-from dataforge.publish.verify import named_by_hash, adopt
+from dataforge.publish.verify import adopt, named_by_hash
 from dataforge.records import Trace, parse_line
 from dataforge.runs import Run, point_latest, write_lines, write_whole, writing
 

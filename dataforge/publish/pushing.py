@@ -109,7 +109,7 @@ def _estimate(made: Plan, choice: Choice, terms: Push, done: set[str]) -> None:
     for place, (line, fate) in enumerate(zip(stored(choice.run), choice.fates, strict=True)):
         if fate is None:
             continue
-        rows["queries", fate.split] += 1
+        rows["queries", fate.split] += fate.query
         rows["traces", fate.split] += fate.trace
         for entry in line.entry["example"]["media"] if terms.pictures == "all" else ():
             media = Media.model_validate(entry)
@@ -147,7 +147,7 @@ def _refuse(there: There | None, terms: Push, where: Place, mode: Mode) -> None:
         raise UsageError(f"{where.title} holds a set already: give --append to add to it, or --replace")
     if there.record is not None and mode == "append" and not same_terms(there.record, terms):
         raise UsageError(
-            f"{where.title} was pushed with other pictures, encoding, quality or splits: append with the same, or --replace"
+            f"{where.title} was pushed with other pictures, encoding, quality or splits: give the same, or --replace"
         )
 
 
@@ -162,7 +162,7 @@ def _build(
     watch: Watch,
 ) -> Published:
     """Everything of the set, in a folder of its own."""
-    total = sum(choice.queries for choice in choices)
+    total = sum(fate is not None for choice in choices for fate in choice.fates)
     with writing(staging):
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
