@@ -183,6 +183,7 @@ def test_what_the_hub_refuses_is_one_line_with_the_fix(
 
 def test_what_the_wire_does_is_survived(session: Session, run: Run) -> None:
     server = session.server
+    server.blobs.clear()
     server.faults += [
         Fault("PUT /lfs", 500),
         Fault("PUT /lfs", 0, after=2),
@@ -190,13 +191,11 @@ def test_what_the_wire_does_is_survived(session: Session, run: Run) -> None:
         Fault("POST .*/commit/main", 0),
         Fault("POST .*/tag/", 503),
     ]
-    said = session("push", str(run.folder), "--to", "hub:me/shaky")
-    code = said.code
-    if code:  # the tag is asked for once: the same command again
-        assert "run the same command again" in said.err
-        said = session("push", str(run.folder), "--to", "hub:me/shaky")
-        code = said.code
-    assert code == 0, said.err
+    tries = [session("push", str(run.folder), "--to", "hub:me/shaky")]
+    while tries[-1].code and len(tries) < 4:
+        tries.append(session("push", str(run.folder), "--to", "hub:me/shaky"))
+    assert tries[-1].code == 0
+    assert all("run the same command again" in said.err for said in tries[:-1])
     assert len(server.repos["me/shaky"].tags) == 1
     assert not [fault for fault in server.faults if fault.times]
     assert session("verify", "hub:me/shaky").code == 0
@@ -206,10 +205,10 @@ def test_an_upload_that_dies_half_way_goes_on_where_it_stood(session: Session, r
     server = session.server
     folder = Path(shutil.copytree(run.folder, tmp_path / "drawn-111111"))
     server.blobs.clear()
-    server.faults += [Fault("PUT /lfs", status, times=1000, after=after) for status, after in ((503, 3), (0, 4))]
+    server.faults.append(Fault("PUT /lfs", 507, times=1000, after=3))  # a status that the client doesn't retry
     said = session("push", str(folder), "--to", "hub:me/half")
     assert said.code == 2
-    assert "run the same command again" in said.err
+    assert "507, the Hub failed: run the same command again" in said.err
     assert len(server.repos["me/half"].commits) == 1  # nothing half done is to be seen
     arrived = set(server.blobs)
     assert arrived

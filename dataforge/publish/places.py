@@ -19,6 +19,7 @@ from dataforge.publish.choosing import Entry
 from dataforge.publish.record import RECORD, Published, place, read_record
 from dataforge.runs import writing
 
+AGAIN = "run the same command again; what has been uploaded isn't sent twice"
 PARTS = ("data", "plots", "samples")
 """Folders of a set; nothing else is ever deleted."""
 
@@ -207,33 +208,33 @@ def _has_token() -> bool:
 @contextlib.contextmanager
 def _spoken_to(repo: str) -> Iterator[None]:
     """What the Hub says, in a line for the person, with what to do."""
-    import httpx2
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
     try:
         yield
     except LocalTokenNotFoundError:
         raise UsageError("no token for the Hub: set HF_TOKEN, or run `hf auth login`") from None
-    except HfHubHTTPError as error:
-        raise UsageError(_advice(repo, error.response.status_code, error.server_message or "")) from None
-    except (httpx2.HTTPError, ConnectionError, TimeoutError) as error:
-        raise UsageError(
-            f"hub:{repo}: the Hub can't be reached ({type(error).__name__}): run the same command again; what has been "
-            "uploaded isn't sent twice"
-        ) from None
+    except Exception as error:
+        # an upload in a thread comes wrapped, with what really happened as its cause
+        found = error.__cause__ if isinstance(error, RuntimeError) else error
+        if isinstance(found, HfHubHTTPError):
+            raise UsageError(_advice(repo, found.response.status_code, found.server_message or "")) from None
+        # httpx, or httpx2 in later versions of the client: neither is a dependency of ours
+        if isinstance(found, (ConnectionError, TimeoutError)) or type(found).__module__.startswith("httpx"):
+            raise UsageError(f"hub:{repo}: the Hub can't be reached ({type(found).__name__}): {AGAIN}") from None
+        raise
 
 
 def _advice(repo: str, status: int, message: str) -> str:
-    again = "run the same command again later; what has been uploaded isn't sent twice"
     advice = {
         401: "the token is missing or isn't accepted: set HF_TOKEN, or run `hf auth login`",
         403: f"the token may not do that: it needs write access to {repo.partition('/')[0]}",
         404: "no such data set or revision, or the token may not see it",
         409: "it was changed by somebody else meanwhile: run the same command again",
         412: "it was changed by somebody else meanwhile: run the same command again",
-        429: f"too many requests: {again}",
+        429: f"too many requests: {AGAIN}",
     }
-    what = advice.get(status, f"the Hub failed: {again}" if status >= 500 else "the Hub refused")
+    what = advice.get(status, f"the Hub failed: {AGAIN}" if status >= 500 else "the Hub refused")
     said = " ".join(_without_token(message).split())[:200]
     return f"hub:{repo}: {status}, {what}" + (f" ({said})" if said else "")
 

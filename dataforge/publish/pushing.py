@@ -78,7 +78,7 @@ def push(
     before = there.record if there and mode == "append" else None
     held, media = entries(where, there) if there and before else ([], [])
     key = f"{inputs} {before.digest if before else ''}"
-    record = built if _text(staging / ".key") == key else None
+    record = built if _text(staging / ".key") == key and built and _is_whole(staging, built, before) else None
     if record is None:
         choices = choose(runs, terms, runs[0].manifest.seed, held, force)
         record = _build(staging, choices, terms, force, before, media, where, watch)
@@ -180,6 +180,12 @@ def _built(staging: Path) -> Published | None:
         return read_record(staging)
     except UsageError:
         return None
+
+
+def _is_whole(staging: Path, built: Published, before: Published | None) -> bool:
+    """The shards still lie there: after an upload they are cleared away."""
+    new = set(built.files) - set(before.files if before else ())
+    return all((staging / path).exists() for path in new)
 
 
 def _inputs(runs: Sequence[Run], terms: Push, force: bool) -> str:
