@@ -77,7 +77,11 @@ def short_name(operation: Operation) -> str:
 
 def describe(views: Sequence[View]) -> str:
     """The sentence that goes with new views."""
-    return " ".join(f"Image {view.number} ({view.width}x{view.height} pixels):" for view in views)
+    return " ".join(f"Image {view.number} ({view.width}x{view.height} pixels{_moment(view)}):" for view in views)
+
+
+def _moment(view: View) -> str:
+    return "" if view.time_s is None else f", at {view.time_s:.2f} s"
 
 
 def bind(operation: Operation, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -165,6 +169,10 @@ def _differences(where: str, recorded: Sequence[View], seen: Sequence[View]) -> 
         return
     for old, new in zip(recorded, seen, strict=True):
         if old.model_copy(update={"sha256": ""}) != new.model_copy(update={"sha256": ""}):
-            yield "geometry", f"{where}: image {new.number} shows {list(new.box)} instead of {list(old.box)}"
+            yield "geometry", f"{where}: image {new.number} shows {_place(new)} instead of {_place(old)}"
         elif old.sha256 != new.sha256:
             yield "pixels", f"{where}: image {new.number} has other pixels"
+
+
+def _place(view: View) -> str:
+    return f"{list(view.box)}{_moment(view)}"

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from dataforge import plugins
 from dataforge.errors import UsageError
 from dataforge.prompts import Prompt, find_prompt, shipped_folder
-from dataforge.records import Kind, Limits, SaidBy, Student
+from dataforge.records import Kind, Limits, Overview, SaidBy, Student
 
 Spec = str | dict[str, Any]
 
@@ -139,6 +139,8 @@ class Manifest(Part):
         """What shapes a trace, with every plug-in's options spelled out."""
         keep = {"seed", "student", "limits", "locate", "compose", "mix", "write"}
         shape = self.model_dump(mode="json", include=keep)
+        if self.student.video == Overview():  # left out where nothing was changed, so that older runs keep their digest
+            del shape["student"]["video"]
         shape["prompts"] = {name: text for name, text in self.prompts.items() if name not in CHECK_PROMPTS}
         if self.direct:  # left out where there is none, so that older runs keep their digest
             teacher = resolved("teacher", self.direct.teacher)

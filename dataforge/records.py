@@ -6,11 +6,12 @@ record does not know is refused, so a typo in a stored line is an error with a f
 """
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dataforge.errors import UsageError
 from dataforge.geometry import Box
@@ -21,13 +22,17 @@ SCHEMA_VERSION: Literal[1] = 1
 BY_HAND = "marked"
 """The name under which a person's word stands among the verdicts."""
 
-Kind = Literal["direct", "single", "recrop_once", "recrop_twice", "zoom_further", "compare"]
+Kind = Literal[
+    "direct", "single", "recrop_once", "recrop_twice", "zoom_further", "compare", "reselect", "frames_then_zoom"
+]
 Role = Literal["look", "mistake", "recover", "answer"]
 Learn = Literal["both", "thought", "call", "none"]
 SaidBy = Literal["annotation", "ocr", "teacher"]
 BoxUnit = Literal["pixels", "0..1", "0..1000"]
 CallForm = Literal["tagged", "native"]
 AnswerType = Literal["text", "number", "choice", "exact", "vqa", "list"]
+Span = tuple[float, float]
+"""From and to, both included: seconds of presentation time in a video."""
 
 
 class Record(BaseModel):
@@ -48,6 +53,15 @@ class Placed(Record):
         return self
 
 
+def _ordered(span: Span | None) -> Span | None:
+    if span and not (math.isfinite(span[0]) and math.isfinite(span[1]) and span[0] <= span[1]):
+        raise ValueError(f"span {list(span)} is reversed")
+    return span
+
+
+SpanOrNone = Annotated[Span | None, AfterValidator(_ordered)]
+
+
 R = TypeVar("R", bound=Record)
 
 
@@ -59,9 +73,11 @@ class Media(Record):
     suffix: str = Field(
         pattern=r"^(\.[A-Za-z0-9]{1,8})?$", description="file name ending in the run's media folder, such as .jpg"
     )
-    width: int = Field(gt=0, description="pixels, upright (after EXIF orientation)")
+    width: int = Field(gt=0, description="pixels, upright (after EXIF orientation; of a video, and square)")
     height: int = Field(gt=0, description="pixels, upright")
     frames: int = Field(default=1, gt=0)
+    span_s: SpanOrNone = Field(default=None, description="of a video: the times of its first and last frame")
+    decoder: Literal["", "pyav", "decord"] = Field(default="", description="of a video: whose pixels a trace shows")
     licence: str = ""
     origin: str = Field(default="", description="where it came from, without a path of the machine")
 
@@ -71,9 +87,14 @@ class Region(Placed):
 
     box: Box = Field(description="source pixels, upright")
     media: int = Field(default=0, ge=0, description="index into the example's media")
+    span_s: SpanOrNone = Field(default=None, description="of a video: the times at which it is there to be seen")
     label: str = Field(default="", description="a noun phrase, or the words that OCR read there")
     said_by: SaidBy = "annotation"
     text_px: float | None = Field(default=None, gt=0, description="glyph height in source pixels, where known")
+
+    def there_at(self, time_s: float | None) -> bool:
+        """Whether a view of that time can show it; a region of a picture is always there."""
+        return self.span_s is None or (time_s is not None and self.span_s[0] <= time_s <= self.span_s[1])
 
 
 class Example(Record):
@@ -100,14 +121,19 @@ class Call(Record):
 
 
 class View(Placed):
-    """One picture as shown: its number, size and hash, and which part of the source it shows."""
+    """One picture as shown: its number, size and hash, and which part of the source it shows.
+
+    A frame of a video is known by the hash of its media and its presentation time: an index means nothing once a file
+    has been cut, and a rate is a promise that many files break.
+    """
 
     number: int = Field(ge=1)
     width: int = Field(gt=0)
     height: int = Field(gt=0)
     sha256: str = Field(description="of size and RGB bytes as shown")
     media: int = 0
-    frame: int | None = None
+    frame: int | None = Field(default=None, description="of a video: its place in the order of presentation, from 0")
+    time_s: float | None = Field(default=None, description="of a video: presentation time, to the microsecond")
     box: Box = Field(description="whole source pixels that were really cut")
 
 
@@ -139,6 +165,16 @@ class Verdict(Record):
     detail: str = ""
 
 
+class Overview(Record):
+    """How a video is first shown: as so many frames, each a view."""
+
+    frames: int = Field(default=16, ge=1, le=512, description="at most; fewer where the video has fewer")
+    by: Literal["time", "scene", "key_frame"] = Field(
+        default="time", description="evenly in time, some of each scene, or what decodes by itself (fast)"
+    )
+    max_pixels: int = Field(default=128 * 28 * 28, gt=0, description="of one frame")
+
+
 class Student(Record):
     """What the student's own preprocessor does to a picture, and how the student writes a call.
 
@@ -151,6 +187,7 @@ class Student(Record):
     max_pixels: int = Field(default=1280 * 28 * 28, gt=0)
     box_unit: BoxUnit = Field(default="pixels", description="of the boxes in a call, on the view it names")
     calls: CallForm = Field(default="tagged", description="<tool_call> in the text, or OpenAI's tool_calls")
+    video: Overview = Overview()
 
 
 class Limits(Record):
