@@ -53,6 +53,15 @@ def _bar(total: int | None, unit: str) -> Iterator[Callable[[int, str], None]]:
 
 
 @contextlib.contextmanager
+def counting_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar whose total is told with each step."""
+    columns = (TextColumn(f"[bold]{unit}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
+        task = bar.add_task(unit, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextlib.contextmanager
 def synth_progress(total: int | None) -> Iterator[Callable[[SynthProgress], None]]:
     with _bar(total, "examples") as update:
         yield lambda progress: update(progress.read + progress.skipped, _synth_status(progress))
