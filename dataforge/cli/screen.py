@@ -100,7 +100,7 @@ def filter_progress(run: Run) -> Iterator[Callable[[Sifted], None]]:
 
 @contextlib.contextmanager
 def survey_progress(total: int) -> Iterator[Callable[[int], None]]:
-    with _bar(total, "rows") as update:
+    with bar(total, "rows") as update:
         yield lambda done: update(done, "")
 
 
@@ -182,7 +182,7 @@ def _cost(estimate: Estimate) -> str:
 
 @contextlib.contextmanager
 def evaluation_progress(manifest: Manifest) -> Iterator[Callable[[SynthProgress], None]]:
-    with _bar(manifest.limit, manifest.name) as update:
+    with bar(manifest.limit, manifest.name) as update:
         yield lambda progress: update(progress.read + progress.skipped, _evaluation_status(progress))
 
 
