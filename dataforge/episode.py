@@ -153,15 +153,25 @@ def used(operations: Sequence[Operation]) -> tuple[Used, ...]:
     return tuple(Used(name=operation.name, options=operation.model_dump(mode="json")) for operation in operations)
 
 
-def replay(trace: Trace, store: MediaStore) -> Iterator[tuple[str, str]]:
-    """Run a stored trace's calls again and yield each difference as (what, detail); nothing when all is the same.
+def operations_of(trace: Trace) -> list[Operation]:
+    """A trace's operations, rebuilt with the recorded options, so a changed manifest doesn't matter."""
+    return [plugins.build("operation", {"name": use.name, **use.options}) for use in trace.provenance.operations]
 
-    Operations are rebuilt with the recorded options, so a changed manifest doesn't matter.
-    """
+
+def stage(trace: Trace, store: MediaStore) -> Episode:
+    """The episode that a trace was recorded in, before its first call."""
     provenance = trace.provenance
-    operations = [plugins.build("operation", {"name": use.name, **use.options}) for use in provenance.operations]
     made_with = (provenance.student, provenance.limits, provenance.control, provenance.seed)
-    episode = Episode(trace.example, store, operations, *made_with)
+    return Episode(trace.example, store, operations_of(trace), *made_with)
+
+
+def replay(trace: Trace, store: MediaStore) -> Iterator[tuple[str, str]]:
+    """Run a stored trace's calls again and yield each difference as (what, detail); nothing when all is the same."""
+    return differences(trace, stage(trace, store))
+
+
+def differences(trace: Trace, episode: Episode) -> Iterator[tuple[str, str]]:
+    """Run the trace's calls in its episode, as `replay`; afterwards the episode's workspace holds its pictures."""
     yield from _differences("first views", trace.views, episode.opening)
     for number, step in enumerate(trace.steps, start=1):
         if step.call is None:

@@ -1,13 +1,14 @@
 """The manifest: one strict YAML file that names the parts of a run.
 
 What shapes a trace (source, teacher, operations, limits, locate, mix, write, validate, student, seed, prompts) goes
-into the digest, which names the run folder; what does not (workers, limit, filter, train) stays out, so it can change
-between two runs of one folder.
+into the digest, which names the run folder; what does not (workers, limit, budget, filter, push, train) stays out,
+so it can change between two runs of one folder.
 """
 
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -89,6 +90,36 @@ class Evaluate(Part):
     system: str = Field(default="You are a helpful assistant.", description="before the operations, if any")
 
 
+class Push(Part):
+    """How a run is published. It shapes no trace, so it stays outside the digest."""
+
+    to: str = Field(default="", description="hub:ORG/NAME, or a folder")
+    title: str = Field(default="", description="of the card; the manifest's name if none")
+    public: bool = Field(default=False, description="a new repository can be read by everyone")
+    pictures: Literal["all", "views", "none"] = Field(
+        default="all", description="views and whole sources; views, the sources named by hash; geometry and hashes"
+    )
+    encoding: Literal["jpeg", "png"] = Field(
+        default="jpeg", description="of views; png is exact, and several times larger"
+    )
+    quality: int = Field(default=90, ge=1, le=100, description="of JPEG")
+    splits: dict[str, float] = Field(default={"train": 0.98, "validation": 0.02}, description="shares of the groups")
+    shares: dict[str, float] = Field(
+        default={}, description="of several runs in one set, by manifest name; all of each if none"
+    )
+    licence: str = Field(default="", description="of the set, as the Hub writes it; that of the pictures if none")
+    shard_mb: int = Field(default=500, ge=1, description="size of a parquet file")
+
+    @model_validator(mode="after")
+    def _shares_are_shares(self) -> Self:
+        for name, parts in (("splits", self.splits), ("shares", self.shares)):
+            if any(share <= 0 for share in parts.values()):
+                raise ValueError(f"{name}: each share must be above 0")
+        if not self.splits or not all(re.fullmatch(r"[a-z][a-z0-9_]*", split) for split in self.splits):
+            raise ValueError("splits needs names of small letters, digits and _ such as train, validation")
+        return self
+
+
 class Manifest(Part):
     """One run, from source to checks."""
 
@@ -108,8 +139,10 @@ class Manifest(Part):
     write: Write = Write()
     validate_: tuple[Spec, ...] = Field(default=("well_formed", "grounded", "answer", "no_leak"), alias="validate")
     filter: tuple[Spec, ...] = ("well_formed", "grounded", "answer", "no_leak", "replay")
+    push: Push = Push()
     limit: int | None = Field(default=None, ge=1, description="examples to read")
     workers: int | None = Field(default=None, ge=1, description="processes that cut pictures; one a core")
+    budget: str | float | None = Field(default=None, description="what the run may pay at most: 20, 20usd, 5Mtok")
     stop_after: int = Field(default=25, ge=1, description="failures of one reason in a row that stop the run")
     train: Train = Train()
     prompts: dict[str, str] = Field(default={}, description="texts of the prompts, filled when loaded")

@@ -170,6 +170,10 @@ class MediaStore:
         """The picture, as `open`, but a JPEG may come smaller: its sides no shorter than `least` pixels."""
         return self._decoded.get(media.sha256) or decode(self._read(media), media.origin, least)
 
+    def content(self, media: Media) -> bytes:
+        """The file's bytes as they were stored; errors as those of `open`."""
+        return self._read(media)
+
     def _read(self, media: Media) -> bytes:
         try:
             content = self.path(media).read_bytes()

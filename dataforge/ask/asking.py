@@ -46,6 +46,8 @@ class Asking:
     def __init__(self, teacher: Teacher, replies: ReplyCache | None = None, purse: Purse | None = None) -> None:
         self.teacher = teacher
         self.purse = purse
+        if purse:
+            purse.admit(teacher)
         self.counts = Counts()
         self.resting = 0
         """Calls that wait by themselves before another attempt, without a place in flight."""
@@ -126,7 +128,7 @@ class Asking:
 
         for number in range(self.teacher.retries + 1):
             try:
-                return await (self.purse.pay(request, attempt) if self.purse else attempt(request))
+                return await (self.purse.pay(request, attempt, self.teacher) if self.purse else attempt(request))
             except Setback as setback:
                 if number == self.teacher.retries:
                     raise

@@ -37,8 +37,8 @@ def note(text: str) -> None:
 
 
 @contextlib.contextmanager
-def _bar(total: int | None, unit: str) -> Iterator[Callable[[int, str], None]]:
-    """A bar on stderr, only where that is a terminal; called with the count done and a status text."""
+def bar(total: int | None, unit: str) -> Iterator[Callable[..., None]]:
+    """A bar on stderr, only where that is a terminal; called with the count done, a status text, and a new total."""
     columns = (
         TextColumn(f"[bold]{unit}"),
         BarColumn(bar_width=24),
@@ -47,14 +47,23 @@ def _bar(total: int | None, unit: str) -> Iterator[Callable[[int, str], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as shown:
+        task = shown.add_task(unit, total=total, status="")
+        yield lambda done, status, total=total: shown.update(task, completed=done, status=status, total=total)
+
+
+@contextlib.contextmanager
+def counting_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar whose total is told with each step."""
+    columns = (TextColumn(f"[bold]{unit}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
-        task = bar.add_task(unit, total=total, status="")
-        yield lambda done, status: bar.update(task, completed=done, status=status)
+        task = bar.add_task(unit, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @contextlib.contextmanager
 def synth_progress(total: int | None) -> Iterator[Callable[[SynthProgress], None]]:
-    with _bar(total, "examples") as update:
+    with bar(total, "examples") as update:
         yield lambda progress: update(progress.read + progress.skipped, _synth_status(progress))
 
 
@@ -85,13 +94,13 @@ def _money(progress: SynthProgress, cost_usd: float) -> str:
 def filter_progress(run: Run) -> Iterator[Callable[[Sifted], None]]:
     with run.traces_path.open("rb") as lines:
         total = sum(1 for _ in lines)
-    with _bar(total, "traces") as update:
+    with bar(total, "traces") as update:
         yield lambda sifted: update(sifted.done, sifted.stage)
 
 
 @contextlib.contextmanager
 def survey_progress(total: int) -> Iterator[Callable[[int], None]]:
-    with _bar(total, "rows") as update:
+    with bar(total, "rows") as update:
         yield lambda done: update(done, "")
 
 
@@ -173,7 +182,7 @@ def _cost(estimate: Estimate) -> str:
 
 @contextlib.contextmanager
 def evaluation_progress(manifest: Manifest) -> Iterator[Callable[[SynthProgress], None]]:
-    with _bar(manifest.limit, manifest.name) as update:
+    with bar(manifest.limit, manifest.name) as update:
         yield lambda progress: update(progress.read + progress.skipped, _evaluation_status(progress))
 
 

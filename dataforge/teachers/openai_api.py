@@ -85,6 +85,11 @@ class OpenaiApi(Teacher):
     def endpoints(self) -> int:
         return len(self.addresses())
 
+    @property
+    def habit(self) -> Habit:
+        """How requests are put at present: what the server has shown to take."""
+        return self._habit
+
     def price(self, input_tokens: int, output_tokens: int, batch: bool = False) -> float | None:
         """US dollars by the manifest's prices, of which a batch costs half, else by the list; None if in neither."""
         if self.input_usd is not None or self.output_usd is not None:
@@ -150,11 +155,11 @@ class OpenaiApi(Teacher):
             habit = self._habit
             answer = await self._transport.post(asked.address, "/chat/completions", encode(self.body(request, habit)))
             if answer.status != 200:
-                if self._learn(answer, habit):
+                if self.learn(answer, habit):
                     continue
                 error = failure(answer, asked)
                 if isinstance(error, TooMuch) and scale == 1.0 and _has_pictures(request):
-                    request, scale = await asyncio.to_thread(_smaller, request), SMALLER
+                    request, scale = await asyncio.to_thread(smaller, request), SMALLER
                     continue
                 raise error
             reply = self.read(answer.content(), asked)
@@ -246,7 +251,7 @@ class OpenaiApi(Teacher):
             finish=finish,
         )
 
-    def _learn(self, answer: Answer, sent: Habit) -> bool:
+    def learn(self, answer: Answer, sent: Habit) -> bool:
         """Whether the error shows how this server wants to be asked, so that asking again makes sense."""
         if answer.status not in (400, 422, 500, 501):
             return False
@@ -290,7 +295,7 @@ def _has_pictures(request: Request) -> bool:
     return any(isinstance(part, Picture) for message in request.messages for part in message.parts)
 
 
-def _smaller(request: Request) -> Request:
+def smaller(request: Request) -> Request:
     """The request with its pictures at half the size."""
     from dataforge.media import shrink
 
