@@ -1,0 +1,76 @@
+"""The questions that RL asks: from a source, from a run folder, or from the queries of a published set."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from dataforge import plugins
+from dataforge.errors import ExampleError, UsageError
+from dataforge.manifest import Manifest
+from dataforge.media import MediaStore
+from dataforge.plugins import Row, Source
+from dataforge.records import Example
+from dataforge.runs import Run
+
+
+class Questions(NamedTuple):
+    """Examples with their pictures' store."""
+
+    examples: list[Example]
+    store: MediaStore
+    refused: int = 0
+    """Rows that became no example."""
+
+
+def from_source(manifest: Manifest, store: MediaStore, limit: int | None) -> Questions:
+    """The manifest's source read in order; UsageError for an endless one without a limit."""
+    source: Source = plugins.build("source", manifest.source)
+    limit = limit or manifest.limit
+    if limit is None and source.endless:
+        raise UsageError("this source never ends: say how many questions with --limit")
+    examples, refused = [], 0
+    for row in islice(source.read(), limit):
+        try:
+            if not isinstance(row, Row):
+                raise ExampleError(row.stage, row.reason)
+            examples.append(_bare(source.example(row, store)))
+        except ExampleError:
+            refused += 1
+    return Questions(answered(examples), store, refused + len(examples) - len(answered(examples)))
+
+
+def from_run(folder: Path, limit: int | None = None) -> Questions:
+    """The questions of a run's traces, each once."""
+    run = Run.open(folder)
+    found = {trace.example.id: trace.example for trace in run.traces()}
+    examples = answered(list(found.values()))[:limit]
+    return Questions(examples, run.store, len(found) - len(examples))
+
+
+def answered(examples: Sequence[Example]) -> list[Example]:
+    """Those with a key: a reward needs one."""
+    return [one for one in examples if one.answers]
+
+
+def _bare(example: Example) -> Example:
+    """Without the words of the page, which no reward reads."""
+    return example.model_copy(update={"context": ()})
+
+
+def batches(count: int, size: int, seed: int) -> Iterator[list[int]]:
+    """Indices of questions, a batch after the other, each epoch in an order of its own; never ends."""
+    if count < 1:
+        raise UsageError("no question is left to ask: none has an accepted answer")
+    epoch, order = 0, list[int]()
+    while True:
+        while len(order) < size:
+            drawn = list(range(count))
+            random.Random(f"{seed}/{epoch}").shuffle(drawn)
+            order += drawn
+            epoch += 1
+        yield order[:size]
+        order = order[size:]
