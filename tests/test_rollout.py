@@ -5,6 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from dataforge import chat, plugins
+from dataforge.media import MediaStore
+from dataforge.plugins import Kit
+from dataforge.records import Call, Step, Trace, parse_line, to_line
 from tests.tiny_students import build, call, load, questions, said, setting
 from training import parity, tiny
 from training.batches import Sample, pad
@@ -14,11 +19,6 @@ from training.likelihood import Likelihood
 from training.passes import Sight, unsampled
 from training.rollout import begin, differences, group, replay, right, whole
 from training.shared import Conversation, SharedLikelihood, tree
-
-from dataforge import chat, plugins
-from dataforge.media import MediaStore
-from dataforge.plugins import Kit
-from dataforge.records import Call, Step, Trace, parse_line, to_line
 
 ANSWER = "Seen.\n\\boxed{red}"
 
@@ -131,7 +131,9 @@ def test_replay_tells_what_was_tampered_with(codec: Codec, store: MediaStore) ->
 # ----------------------------------------------------------------------------------------- sampler and learner
 
 
-def conversations(made: tuple[Codec, Path], store: MediaStore, students: object) -> tuple[list[Conversation], list[float]]:
+def conversations(
+    made: tuple[Codec, Path], store: MediaStore, students: object
+) -> tuple[list[Conversation], list[float]]:
     """Two questions, three conversations each, of two sampled turns with a look between; and their log-probabilities."""
     codec, _ = made
     where = setting(codec, store)

@@ -13,7 +13,7 @@ from dataforge.errors import ExampleError, UsageError
 from dataforge.manifest import Manifest
 from dataforge.media import MediaStore
 from dataforge.plugins import Row, Source
-from dataforge.records import Example
+from dataforge.records import Example, parse_line
 from dataforge.runs import Run
 
 
@@ -49,6 +49,26 @@ def from_run(folder: Path, limit: int | None = None) -> Questions:
     found = {trace.example.id: trace.example for trace in run.traces()}
     examples = answered(list(found.values()))[:limit]
     return Questions(examples, run.store, len(found) - len(examples))
+
+
+def from_set(name: str, store: MediaStore, limit: int | None = None, split: str = "train") -> Questions:
+    """The `queries` of a published set, a folder or a name on the Hub, with their pictures from its `media`."""
+    from datasets import Image, load_dataset
+
+    try:
+        asked = load_dataset(name, "queries", split=split)
+        pictures = load_dataset(name, "media")
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"{name} is no set with queries and media: {' '.join(str(error).split())[:200]}") from None
+    lines = asked.select(range(min(limit or len(asked), len(asked))))["example"]
+    found = [parse_line(line, Example, f"{name}, query {number}") for number, line in enumerate(lines, start=1)]
+    wanted = {media.sha256: media for example in found for media in example.media}
+    for part in pictures.values():
+        for row in part.cast_column("image", Image(decode=False)):
+            if (media := wanted.get(row["sha256"])) is not None and not store.path(media).exists():
+                store.add_bytes(row["image"]["bytes"], media.suffix, media.licence, media.origin)
+    examples = [one for one in answered(found) if all(store.path(media).exists() for media in one.media)]
+    return Questions(examples, store, len(found) - len(examples))
 
 
 def answered(examples: Sequence[Example]) -> list[Example]:

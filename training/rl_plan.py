@@ -43,12 +43,18 @@ class Plan(NamedTuple):
         """For a table."""
         recipe = ", ".join(f"{name} {value}" for name, value in self.recipe.items() if not isinstance(value, dict))
         return [
-            ("student", f"{self.student}: {self.parameters / 1e6:,.1f} M parameters, {self.trained / 1e6:,.1f} M trained"),
+            (
+                "student",
+                f"{self.student}: {self.parameters / 1e6:,.1f} M parameters, {self.trained / 1e6:,.1f} M trained",
+            ),
             ("questions", f"{self.questions:,} ({self.refused:,} more have no key or can't be read)"),
             ("a step", f"{self.rollouts_a_step:,} rollouts, then {self.recipe['updates']} updates"),
             ("in all", f"{self.updates:,} updates, {self.epochs:.2f} times through the questions"),
             ("tokens", f"{self.opening_tokens:,} before the first turn, {self.tokens_a_rollout:,} a rollout at most"),
-            ("memory", f"{self.learner_gib:,.1f} GiB to learn with, {self.cache_gib:,.1f} GiB of keys and values a step"),
+            (
+                "memory",
+                f"{self.learner_gib:,.1f} GiB to learn with, {self.cache_gib:,.1f} GiB of keys and values a step",
+            ),
             ("time", f"at most {self.gpu_hours:,.1f} hours of one H100, if every rollout is as long as allowed"),
             ("reward", str(self.recipe["reward"])),
             ("recipe", recipe),

@@ -117,7 +117,9 @@ def show_trained(folder: Path, student: Path, lines: Sequence[Mapping[str, Any]]
         table.add_column(column, justify="left" if not column else "right")
     some = max(1, min(10, len(lines) // 4))
     for key, name, _ in SHOWN[:8]:
-        table.add_row(name, *(_number(_mean([line.get(key) for line in part])) for part in (lines[:some], lines[-some:])))
+        table.add_row(
+            name, *(_number(_mean([line.get(key) for line in part])) for part in (lines[:some], lines[-some:]))
+        )
     out.print(table)
     for path in (student, folder / "curves.png", folder / "metrics.jsonl"):
         out.print(str(path), highlight=False, soft_wrap=True)

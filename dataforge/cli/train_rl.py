@@ -45,7 +45,9 @@ def rl(
     change: Annotated[
         list[str] | None, typer.Option("--set", help="Change a value of the recipe, key=value; repeatable.")
     ] = None,
-    runs: Annotated[Path, typer.Option("--runs", help="Where run folders lie.", envvar="DATAFORGE_RUNS")] = Path("runs"),
+    runs: Annotated[Path, typer.Option("--runs", help="Where run folders lie.", envvar="DATAFORGE_RUNS")] = Path(
+        "runs"
+    ),
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
