@@ -1,4 +1,4 @@
-"""The RL loop on a tiny student: it learns, stops where it should, resumes to the same numbers, and runs on two ranks."""
+"""The RL loop on a tiny student: it learns, stops where it should, goes on to the same numbers, runs on two ranks."""
 
 import json
 import math
@@ -75,18 +75,16 @@ class Coin(rl.Training):
 
     def grade(self, groups: Sequence[Sequence[Any]]) -> Any:
         ended = [
-            [
-                one._replace(trace=one.trace.model_copy(update=_answered(one.trace, at % 2 == 0)))
-                for at, one in enumerate(members)
-            ]
+            [one._replace(trace=_answered(one.trace, right=at % 2 == 0)) for at, one in enumerate(members)]
             for members in groups
         ]
         return super().grade(ended)
 
 
-def _answered(trace: Any, right: bool) -> dict[str, Any]:
+def _answered(trace: Any, right: bool) -> Any:
     verdict = trace.verdicts[0].model_copy(update={"ok": right, "reason": "" if right else "wrong"})
-    return {"tokens": trace.tokens.model_copy(update={"ended": "answer"}), "verdicts": (verdict,), "answer": "red"}
+    tokens = trace.tokens.model_copy(update={"ended": "answer"})
+    return trace.model_copy(update={"tokens": tokens, "verdicts": (verdict,), "answer": "red"})
 
 
 def numbers(out: Path) -> list[dict[str, Any]]:
@@ -134,7 +132,7 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(student: Path, asked: Questio
     assert rest.replay.kept
     rest.run()
     assert numbers(tmp_path / "part") == numbers(tmp_path / "whole")
-    with pytest.raises(UsageError, match="belongs to another training .*learning_rate"):
+    with pytest.raises(UsageError, match=r"belongs to another training .*learning_rate"):
         Coin(job(student, asked, learning_rate=2e-3), tmp_path / "part")
 
 
@@ -225,25 +223,9 @@ def _environment() -> dict[str, str]:
 
 
 def fact(**changes: Any) -> Fact:
-    same = {
-        "group": "a",
-        "source": "drawn",
-        "medium": "image",
-        "ended": "answer",
-        "correct": True,
-        "calls": 0,
-        "ran": 0,
-    }
-    worth = {
-        "bonus": 0.0,
-        "penalty": 0.0,
-        "reward": 1.0,
-        "advantage": 0.0,
-        "sampled": 10,
-        "length": 100,
-        "surprise": 5.0,
-    }
-    return Fact(**(same | worth | changes))
+    told: dict[str, Any] = {"group": "a", "source": "drawn", "medium": "image", "ended": "answer", "correct": True}
+    told |= {"calls": 0, "ran": 0, "bonus": 0.0, "penalty": 0.0, "reward": 1.0, "advantage": 0.0}
+    return Fact(**(told | {"sampled": 10, "length": 100, "surprise": 5.0} | changes))
 
 
 def test_what_is_measured_of_a_step() -> None:
@@ -277,7 +259,7 @@ def test_alarms_are_raised_once_after_so_many_steps_in_a_row() -> None:
 
 def test_an_alarm_may_stop_the_run(student: Path, asked: Questions, tmp_path: Path) -> None:
     alarms = {"steps": 2, "then": "stop"}
-    with pytest.raises(rl.Stopped, match="step 2: rapr 0.00 is below"):
+    with pytest.raises(rl.Stopped, match=r"step 2: rapr 0\.00 is below"):
         Coin(job(student, asked, alarms=alarms), tmp_path).run()
 
 

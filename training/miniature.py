@@ -19,7 +19,7 @@ import math
 import multiprocessing
 import random
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -32,8 +32,6 @@ from dataforge.recipe import Part
 from dataforge.records import Trace
 
 if TYPE_CHECKING:
-    import torch
-
     from training.encoding import Codec
     from training.rollout import Rollout
     from training.shared import Conversation
@@ -100,7 +98,7 @@ def run(
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
         warming = {pool.submit(prepare, manifest, out, plan, seed, tuple(arms)): seed for seed in seeds}
-        jobs = {}
+        jobs: dict[Future[Result], tuple[Arm, int]] = {}
         for ready in as_completed(warming):
             seed = warming[ready]
             watch(f"seed {seed}: {ready.result()}")
@@ -136,7 +134,7 @@ def prepare(manifest: Manifest, out: Path, plan: Plan, seed: int, arms: tuple[Ar
     reads = _traces(manifest, out, plan.reads.traces, seed, "reads", tiles=1, common=0.25, guessed=0.0)
     warm = _traces(manifest, out, plan.warm.traces, seed, "warm")
     single = manifest.model_copy(update={"mix": {"single": 1.0, "direct": manifest.mix.get("direct", 1.0)}})
-    plain = _traces(single, out, plan.warm.traces, seed, "plain") if "no_corrections" in arms else ""
+    plain = _traces(single, out, plan.warm.traces, seed, "plain") if "no_corrections" in arms else None
     base = out / f"seed-{seed}" / "base"
     if not base.exists():
         _build(manifest, base.with_name(".base"), warm, seed)
@@ -144,7 +142,7 @@ def prepare(manifest: Manifest, out: Path, plan: Plan, seed: int, arms: tuple[Ar
         base.with_name(".base").rename(base)
     for name, traces in (("warm", warm), ("plain", plain)):
         folder = base.with_name(name)
-        if traces and not folder.exists():
+        if traces is not None and not folder.exists():
             teach(manifest, base, traces, plan.warm, seed, folder.with_name(f".{name}"))
             folder.with_name(f".{name}").rename(folder)
     return f"warm start: {_told(evaluate(manifest, out, base.with_name('warm'), plan.held_out))}"

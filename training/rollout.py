@@ -2,8 +2,8 @@
 
 What it samples is stored as sampled and never encoded again; what comes back is appended by `encoding`. A rollout's
 trace holds all that happened, so it can be played again: `replay` feeds the stored ids to the same code and gets the
-same trace, bit for bit. A call that can't be honoured becomes a sentence that the student reads, as in synthesis; so does
-one whose result would leave no room for an answer.
+same trace, bit for bit. A call that can't be honoured becomes a sentence that the student reads, as in synthesis; so
+does one whose result would leave no room for an answer.
 """
 
 from __future__ import annotations
