@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from training.passes import Feature, Sight, see, speak, unsampled
+from training.passes import Feature, Sight, scores_of, see, speak, unsampled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,7 +79,13 @@ class Tree(NamedTuple):
 
     def to(self, device: torch.device) -> Tree:
         moved = [
-            Level(*(value.to(device) if isinstance(value, torch.Tensor) else value for value in level))
+            Level(
+                level.ids.to(device),
+                level.positions.to(device),
+                level.lengths.to(device),
+                None if level.parents is None else level.parents.to(device),
+                level.views,
+            )
             for level in self.levels
         ]
         return Tree(moved, self.learn.to(device), self.pictures)
@@ -165,15 +171,6 @@ class _Handed:
         return 0
 
 
-class Scores(NamedTuple):
-    """Of the sampled tokens of conversations, row by row; n tokens."""
-
-    logprobs: Tensor
-    """float32 [n]"""
-    entropy: Tensor
-    """float32 [n], without gradient"""
-
-
 class SharedLikelihood(nn.Module):
     """A student that answers a tree with the log-probabilities of its sampled tokens.
 
@@ -192,10 +189,12 @@ class SharedLikelihood(nn.Module):
         self.chunk = chunk
         self.pictures_seen = 0
         """By the tower, through this module."""
+        self.never: Tensor
         self.register_buffer("never", torch.tensor(unsampled(student, codec)), persistent=False)
         self._no_split_modules = getattr(student, "_no_split_modules", None)
 
-    def forward(self, shared: Tree) -> Scores:
+    def forward(self, shared: Tree) -> Tensor:
+        """float32 [sampled tokens]: the log-probability of each, conversation by conversation."""
         features = self._features(shared)
         handed, allowed, states = None, None, None
         last: Tensor | None = None
@@ -210,12 +209,12 @@ class SharedLikelihood(nn.Module):
                 last = states.index_select(0, level.parents)
             handed = _Handed(handed, level.parents)
             shown = [features[view.sha256] for view in level.views]
-            hidden = speak(
-                self.student, level.ids, level.positions, mask[:, None], handed, shown, self.codec.image_id
-            )
+            hidden = speak(self.student, level.ids, level.positions, mask[:, None], handed, shown, self.codec.image_id)
             states = hidden[torch.arange(len(hidden), device=hidden.device), level.lengths - 1]
             real = own[None] < level.lengths[:, None]
-            allowed = real if allowed is None else torch.cat([allowed.index_select(0, level.parents), real], dim=1)
+            if allowed is not None and level.parents is not None:
+                real = torch.cat([allowed.index_select(0, level.parents), real], dim=1)
+            allowed = real
         assert last is not None
         before = torch.cat([last[:, None], hidden[:, :-1]], dim=1)[shared.learn]
         return self._scored(before, shared.levels[-1].ids[shared.learn])
@@ -228,22 +227,16 @@ class SharedLikelihood(nn.Module):
             return {}
         self.pictures_seen += len(views)
         pixels = [self.codec.pixels(shared.pictures[name]) for name in views]
-        return dict(zip(views, see(self.student, pixels, list(map(self.codec.patch_grid, views.values()))), strict=True))
+        return dict(
+            zip(views, see(self.student, pixels, list(map(self.codec.patch_grid, views.values()))), strict=True)
+        )
 
-    def _scored(self, states: Tensor, targets: Tensor) -> Scores:
+    def _scored(self, states: Tensor, targets: Tensor) -> Tensor:
         """A chunk's scores over the vocabulary are made again for the backward pass: they never all exist at once."""
         if len(states) <= self.chunk:
-            return Scores(*self._chunk(states, targets))
-        chunks = zip(states.split(self.chunk), targets.split(self.chunk), strict=True)
-        parts = [checkpoint(self._chunk, *part, use_reentrant=False) for part in chunks]
-        logprobs, entropy = zip(*parts, strict=True)
-        return Scores(torch.cat(logprobs), torch.cat(entropy))
+            return self._chunk(states, targets)
+        chunks = zip(torch.split(states, self.chunk), torch.split(targets, self.chunk), strict=True)
+        return torch.cat([checkpoint(self._chunk, *part, use_reentrant=False) for part in chunks])
 
-    def _chunk(self, states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        from training.passes import scores_of
-
-        scores = scores_of(self.student, states, self.never, self.temperature)
-        picked = scores.gather(1, targets[:, None]).squeeze(1)
-        with torch.no_grad():
-            entropy = -(scores.exp() * scores).sum(dim=1)
-        return picked, entropy
+    def _chunk(self, states: Tensor, targets: Tensor) -> Tensor:
+        return scores_of(self.student, states, self.never, self.temperature).gather(1, targets[:, None]).squeeze(1)
