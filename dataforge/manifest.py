@@ -1,26 +1,29 @@
 """The manifest: one strict YAML file that names the parts of a run.
 
 What shapes a trace (source, teacher, operations, limits, locate, mix, write, validate, student, seed, prompts) goes
-into the digest, which names the run folder; what does not (workers, limit, filter) stays out, so it can change
-between two runs of one folder.
+into the digest, which names the run folder; what does not (workers, limit, budget, filter, push, train) stays out,
+so it can change between two runs of one folder.
 """
 
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from dataforge import plugins
 from dataforge.errors import UsageError
 from dataforge.prompts import Prompt, find_prompt, shipped_folder
+from dataforge.recipe import Part, Train
 from dataforge.records import Kind, Limits, Overview, SaidBy, Student
 
 Spec = str | dict[str, Any]
+Arm = Literal["with", "without", "blank", "elsewhere"]
 
 PAPER_MIX: dict[Kind, float] = {"single": 0.3, "recrop_once": 0.2, "recrop_twice": 0.2, "zoom_further": 0.3}
 """Shares of image traces by kind: Pixel Reasoner, Table 2."""
@@ -32,12 +35,6 @@ POSE_PROMPTS = ("choose", "pose", "others", "necessary")
 CHECK_PROMPTS = ("judge", "necessary", "faithful")
 """Prompts of checks that ask a model: a run keeps them, outside its digest."""
 LOADED = tuple(dict.fromkeys((*PROMPTS, *POSE_PROMPTS, *CHECK_PROMPTS)))
-
-
-class Part(BaseModel):
-    """Base of the manifest's parts: an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Locate(Part):
@@ -83,6 +80,46 @@ class Direct(Part):
     least: float = Field(default=0.5, gt=0, le=1, description="share of right ones that shows that no look is needed")
 
 
+class Evaluate(Part):
+    """How a model, which stands in the teacher's place, is tried on a benchmark."""
+
+    title: str = Field(description="the benchmark's own name")
+    metric: str = Field(default="accuracy", description="what its score is called: the `answer` check's value")
+    arm: Arm = Field(default="with", description="operations offered, or not, or looks that come back without use")
+    turns: int = Field(default=12, ge=1, description="of the model, at most")
+    system: str = Field(default="You are a helpful assistant.", description="before the operations, if any")
+
+
+class Push(Part):
+    """How a run is published. It shapes no trace, so it stays outside the digest."""
+
+    to: str = Field(default="", description="hub:ORG/NAME, or a folder")
+    title: str = Field(default="", description="of the card; the manifest's name if none")
+    public: bool = Field(default=False, description="a new repository can be read by everyone")
+    pictures: Literal["all", "views", "none"] = Field(
+        default="all", description="views and whole sources; views, the sources named by hash; geometry and hashes"
+    )
+    encoding: Literal["jpeg", "png"] = Field(
+        default="jpeg", description="of views; png is exact, and several times larger"
+    )
+    quality: int = Field(default=90, ge=1, le=100, description="of JPEG")
+    splits: dict[str, float] = Field(default={"train": 0.98, "validation": 0.02}, description="shares of the groups")
+    shares: dict[str, float] = Field(
+        default={}, description="of several runs in one set, by manifest name; all of each if none"
+    )
+    licence: str = Field(default="", description="of the set, as the Hub writes it; that of the pictures if none")
+    shard_mb: int = Field(default=500, ge=1, description="size of a parquet file")
+
+    @model_validator(mode="after")
+    def _shares_are_shares(self) -> Self:
+        for name, parts in (("splits", self.splits), ("shares", self.shares)):
+            if any(share <= 0 for share in parts.values()):
+                raise ValueError(f"{name}: each share must be above 0")
+        if not self.splits or not all(re.fullmatch(r"[a-z][a-z0-9_]*", split) for split in self.splits):
+            raise ValueError("splits needs names of small letters, digits and _ such as train, validation")
+        return self
+
+
 class Manifest(Part):
     """One run, from source to checks."""
 
@@ -97,13 +134,17 @@ class Manifest(Part):
     pose: Pose = Pose()
     compose: Compose = Compose()
     mix: dict[Kind, float] = PAPER_MIX
+    evaluate: Evaluate | None = Field(default=None, description="of a run that tries a model instead of making traces")
     direct: Direct | None = Field(default=None, description="who writes traces of kind `direct`; the teacher if none")
     write: Write = Write()
     validate_: tuple[Spec, ...] = Field(default=("well_formed", "grounded", "answer", "no_leak"), alias="validate")
     filter: tuple[Spec, ...] = ("well_formed", "grounded", "answer", "no_leak", "replay")
+    push: Push = Push()
     limit: int | None = Field(default=None, ge=1, description="examples to read")
     workers: int | None = Field(default=None, ge=1, description="processes that cut pictures; one a core")
+    budget: str | float | None = Field(default=None, description="what the run may pay at most: 20, 20usd, 5Mtok")
     stop_after: int = Field(default=25, ge=1, description="failures of one reason in a row that stop the run")
+    train: Train = Train()
     prompts: dict[str, str] = Field(default={}, description="texts of the prompts, filled when loaded")
 
     @model_validator(mode="before")
@@ -147,6 +188,8 @@ class Manifest(Part):
             teacher = resolved("teacher", self.direct.teacher)
             prompt = find_prompt("guideline_plain").fingerprint
             shape["direct"] = self.direct.model_dump(mode="json") | {"teacher": teacher, "prompt": prompt}
+        if self.evaluate:
+            shape["evaluate"] = self.evaluate.model_dump(mode="json", exclude={"title", "metric"})
         shape["source"] = resolved("source", self.source)
         shape["teacher"] = resolved("teacher", self.teacher)
         shape["operations"] = [resolved("operation", spec) for spec in self.operations]

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -23,14 +23,25 @@ BY_HAND = "marked"
 """The name under which a person's word stands among the verdicts."""
 
 Kind = Literal[
-    "direct", "single", "recrop_once", "recrop_twice", "zoom_further", "compare", "reselect", "frames_then_zoom"
+    "direct",
+    "single",
+    "recrop_once",
+    "recrop_twice",
+    "zoom_further",
+    "compare",
+    "reselect",
+    "frames_then_zoom",
+    "rollout",
 ]
+"""How a trace came about; a `rollout` is whatever a model did by itself, in training or in an evaluation."""
 Role = Literal["look", "mistake", "recover", "answer"]
 Learn = Literal["both", "thought", "call", "none"]
 SaidBy = Literal["annotation", "ocr", "teacher"]
 BoxUnit = Literal["pixels", "0..1", "0..1000"]
 CallForm = Literal["tagged", "native"]
 AnswerType = Literal["text", "number", "choice", "exact", "vqa", "list"]
+Control = Literal["", "blank", "elsewhere"]
+"""What comes back from a look instead of what was asked for: nothing, or another place of the same size."""
 Span = tuple[float, float]
 """From and to, both included: seconds of presentation time in a video."""
 
@@ -111,6 +122,7 @@ class Example(Record):
     media: tuple[Media, ...] = Field(min_length=1)
     evidence: tuple[Region, ...] = Field(default=(), description="where the annotation says the answer lies")
     context: tuple[Region, ...] = Field(default=(), description="other places; OCR words; dropped from a trace")
+    category: str = Field(default="", description="a benchmark's own division of its questions")
 
 
 class Known(Record):
@@ -143,6 +155,13 @@ class Call(Record):
     arguments: dict[str, Any] = {}
 
 
+class Frame(NamedTuple):
+    """A frame of a video: its place in the order of presentation, from 0, and its presentation time in seconds."""
+
+    number: int
+    time_s: float
+
+
 class View(Placed):
     """One picture as shown: its number, size and hash, and which part of the source it shows.
 
@@ -158,6 +177,12 @@ class View(Placed):
     frame: int | None = Field(default=None, description="of a video: its place in the order of presentation, from 0")
     time_s: float | None = Field(default=None, description="of a video: presentation time, to the microsecond")
     box: Box = Field(description="whole source pixels that were really cut")
+    blank: bool = Field(default=False, description="shown as plain grey: a control, to see whether looks matter")
+
+    @property
+    def moment(self) -> Frame | None:
+        """The frame of a video that it shows."""
+        return None if self.frame is None or self.time_s is None else Frame(self.frame, self.time_s)
 
 
 class Observation(Record):
@@ -237,6 +262,7 @@ class Provenance(Record):
     operations: tuple[Used, ...] = ()
     student: Student = Student()
     limits: Limits = Limits()
+    control: Control = Field(default="", description="what looks gave instead of what was asked for")
     teacher: str = Field(default="", description="plug-in and model")
     scripted: bool = Field(default=False, description="thoughts written from the annotation by rule, no model")
     answer_revealed: bool = Field(default=False, description="the teacher was told the answer")
@@ -255,6 +281,34 @@ class Provenance(Record):
     pillow: str = Field(default="", description="version that cut the views: a hash may differ under another")
 
 
+class Tokens(Record):
+    """What a policy read and sampled in a rollout, token for token, and what it was worth.
+
+    The student's own ids are in `spans` and nowhere else; they are never made again from text.
+    """
+
+    ids: tuple[int, ...] = Field(description="of the whole conversation, an image as many as it has features")
+    spans: tuple[tuple[int, int], ...] = Field(description="first and past-last index of each sampled turn")
+    logprobs: tuple[float, ...] = Field(description="of the sampled ids, in order, under what they were sampled from")
+    policy: int = Field(description="updates that the policy had had")
+    seed: int = Field(description="of the sampling")
+    ended: Literal["answer", "turns", "length", "room"] = Field(
+        description="with an answer; after the last turn allowed; with a turn cut off; with no room for another"
+    )
+    correct: float | None = None
+    bonus: float | None = None
+    penalty: float | None = None
+    advantage: float | None = None
+
+    @property
+    def mask(self) -> list[bool]:
+        """Per id: the student sampled it."""
+        sampled = [False] * len(self.ids)
+        for start, end in self.spans:
+            sampled[start:end] = [True] * (end - start)
+        return sampled
+
+
 class Trace(Record):
     """A whole reasoning trace: one line of traces.jsonl."""
 
@@ -268,6 +322,7 @@ class Trace(Record):
     kind: Kind
     verdicts: tuple[Verdict, ...] = ()
     provenance: Provenance
+    tokens: Tokens | None = Field(default=None, description="of a rollout: what the policy sampled")
 
     @property
     def looks(self) -> tuple[Step, ...]:

@@ -43,9 +43,14 @@ def around(region: Region, example: Example | Scene, student: Student) -> Part:
 
 
 def encoded(image: Image.Image) -> Picture:
-    """A picture as JPEG, with its hash."""
+    """A picture as JPEG, with its hash.
+
+    Its base64 is made here too, in a worker or a thread: the loop that thousands of calls wait for has no time for it.
+    """
     jpeg = to_jpeg(image)
-    return Picture(jpeg, hashlib.sha256(jpeg).hexdigest())
+    picture = Picture(jpeg, hashlib.sha256(jpeg).hexdigest())
+    _ = picture.base64
+    return picture
 
 
 async def pictures(example: Example, parts: Sequence[Part], store: MediaStore) -> list[Picture]:

@@ -20,6 +20,7 @@ from dataforge.cli.app import (
     chosen_manifest,
     examples,
 )
+from dataforge.errors import UsageError
 
 if TYPE_CHECKING:
     from dataforge.manifest import Manifest
@@ -62,16 +63,16 @@ def synth(
     that were the endpoint's (rate limits, time-outs, server errors) are made again. A run that reaches its budget ends
     with exit code 1; the same command with a higher one goes on.
     """
-    from dataforge.ask.budget import parse_budget
     from dataforge.cli import screen
-    from dataforge.synth import estimate
+    from dataforge.synth import estimate, manifest_budget
 
-    chosen = chosen_manifest(source, manifest, path, teacher, base_url, limit=limit, seed=seed, workers=workers)
-    cap = parse_budget(budget) if budget else None
+    changes = {"limit": limit, "seed": seed, "workers": workers, "budget": budget}
+    chosen = chosen_manifest(source, manifest, path, teacher, base_url, **changes)
+    cap = manifest_budget(chosen)
     if dry_run:
         screen.show_estimate(estimate.estimate(chosen, batch), cap, as_json)
         return
-    _synth(chosen, runs, as_json, budget=cap, batch=batch, retry=tuple(retry or ()))
+    _synth(chosen, runs, as_json, batch=batch, retry=tuple(retry or ()))
 
 
 def _synth(chosen: Manifest, runs: Path, as_json: bool, **how: Any) -> None:
@@ -106,28 +107,41 @@ def _synth(chosen: Manifest, runs: Path, as_json: bool, **how: Any) -> None:
     epilog=examples(
         "dataforge filter",
         "dataforge filter infographics-3fa91c --check replay --check grounded",
+        "dataforge filter --manifest mine.yaml",
     ),
 )
 def filter(
     run: RunName = "latest",
     check: Annotated[list[str] | None, typer.Option(help="Checks instead of the manifest's; repeatable.")] = None,
+    manifest: Annotated[
+        Path | None, typer.Option("--manifest", "-m", help="A manifest whose checks become the run's.")
+    ] = None,
     runs: RunsFolder = RUNS,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Judge a stored run by its manifest's checks, replay among them; write kept.jsonl and rejected.jsonl."""
+    """Judge a stored run by its manifest's checks, replay among them; write kept.jsonl and rejected.jsonl.
+
+    To change a threshold, edit the `filter` of a manifest and name it: only what that changes is judged anew.
+    """
+    from dataforge import manifest as manifests
     from dataforge import plugins, report
     from dataforge.cli import screen
     from dataforge.filter import sift
     from dataforge.runs import Run, find_run
 
+    if check and manifest:
+        raise UsageError("give --check or --manifest: both say which checks to judge by")
+    chosen = manifests.load(manifest) if manifest else None
     with Run.open(find_run(runs, run), hold=not dry_run) as opened:
-        checks = list(check) if check else list(opened.manifest.filter)
+        checks = list(check) if check else list((chosen or opened.manifest).filter)
         for spec in checks:
             plugins.build("check", spec)
         if dry_run:
             screen.show_filter_plan(opened, checks, as_json)
             return
+        if chosen:
+            opened.judge_by(chosen)
         with screen.filter_progress(opened) as watch:
             sifted = sift(opened, checks, watch)
         summary = report.write(opened)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dataforge.errors import ExampleError
 from dataforge.geometry import Box
-from dataforge.media import REDUCING_GAP, MediaStore, cut, fingerprint, to_jpeg
+from dataforge.media import REDUCING_GAP, MediaStore, blank, cut, fingerprint, to_jpeg
 from dataforge.records import Example, Scene, Trace, View
 
 QUALITY = 72
@@ -64,6 +64,8 @@ class Pictures:
         image = self.opened(example, view.media)
         if view.width * view.height > VIEW_PIXELS or not Box(0, 0, *image.size).contains(view.box):
             raise ExampleError("media", "impossible_view")
+        if view.blank:
+            return blank((view.width, view.height))
         return cut(image, view.box, (view.width, view.height))
 
     def _address(self, image: Image.Image, most: Size) -> tuple[str, str]:

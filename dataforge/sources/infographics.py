@@ -168,6 +168,7 @@ def _region(block: "Block") -> Region:
 
 def _folder_entries(folder: Path, split: str) -> Iterator[reading.Entry]:
     """The rows of a split, each with `files`: the folders where pictures and OCR may lie."""
+    split = {"validation": "val"}.get(split, split)  # as the Hub and as the files call it
     wanted = f"infographicsVQA_{split}_v1.0.json or infographicsVQA_{split}_v1.0_withQT.json"
     otherwise = "; leave `path` out to draw posters instead"
     found = questions.entries(questions.question_file(folder, QUESTIONS, split, wanted, otherwise))
