@@ -127,6 +127,8 @@ class Chromium:
         self.version = str(self._ask("Browser.getVersion")["product"]).removeprefix("Headless")
         target = self._ask("Target.createTarget", url="about:blank")["targetId"]
         self._tab = self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        # a blank page is laid out in quirks mode; ours are not
+        self._evaluate("document.open(); document.write('<!doctype html><body></body>'); document.close()")
         for family, files in FONTS.items():
             for weight, name in zip(("normal", "bold"), files, strict=True):
                 font = base64.b64encode(_font(name)).decode()
