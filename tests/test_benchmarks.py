@@ -15,7 +15,7 @@ from dataforge import plugins
 from dataforge.answers.metrics import score
 from dataforge.episode import replay
 from dataforge.errors import UsageError
-from dataforge.evaluate import plan
+from dataforge.evaluate import board, plan
 from dataforge.media import MediaStore
 from dataforge.plugins import Row
 from dataforge.records import Example, Failure
@@ -219,6 +219,29 @@ def test_infographicvqa_reads_the_validation_files(samples: Path, store: MediaSt
     found, _ = read(store, **manifest.source)
     assert len(found) == 22
     assert {example.answer_type for example in found} == {"text"}
+
+
+def glance(body: dict[str, Any]) -> dict[str, Any]:
+    """A model that looks at the lower half of the page and then says what stands on many receipts."""
+    if len(eyes.pictures_of(body)) > 1 or not eyes.offers(body):
+        return {"content": r"It may be this. \boxed{SDN BHD}"}
+    width, height = eyes.pictures_of(body)[0].size
+    box = [0, height // 2, width, height]
+    call = json.dumps({"name": "zoom_in", "arguments": {"bbox_2d": box, "target_image": 1}})
+    return {"content": f"I look at the lower half.\n<tool_call>\n{call}\n</tool_call>"}
+
+
+def test_real_pages_are_played_and_scored_by_anls(samples: Path, tmp_path: Path) -> None:
+    manifest = plan.load(plan.files("infographicvqa")[0], samples / "infographicvqa_layout", {"workers": 1, "limit": 7})
+    with TeacherServer(say=glance) as server:
+        model = plan.Model("m", {"name": "openai_api", "model": "tiny-vision", "base_url": server.url})
+        run = eyes.play(plan.arms(manifest, model, ("with",))[0], tmp_path)
+    row = board.board([run]).rows[0]
+    assert (row.score.n, row.failed, row.rapr.mean, row.metric) == (7, 0, 1.0, "ANLS")
+    assert row.groups < 7
+    values = [trace.verdicts[0].score for trace in run.traces()]
+    assert row.score.mean == pytest.approx(sum(value or 0.0 for value in values) / 7)
+    assert not [found for trace in run.traces() for found in replay(trace, run.store)]
 
 
 def test_arms_differ_in_the_arm_alone(tmp_path: Path) -> None:
