@@ -7,7 +7,6 @@ teaches to look without need; one that the evidence alone doesn't answer has its
 Options of a choice question stand in another order in each sample: one who always says B is right only by chance.
 """
 
-import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -15,6 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from dataforge.answers.metrics import score
+from dataforge.ask.asking import together
 from dataforge.ask.tolerant import parse_object
 from dataforge.chat import question_text
 from dataforge.errors import ExampleError
@@ -71,7 +71,7 @@ class Necessary(AskingCheck):
         shown = {side: await pictures(example, parts, kit.store) for side, parts in sides.items()}
         prompt = kit.prompt("necessary")
         asked = (right_answers(example, side, self.samples, kit.ask, prompt) for side in shown.values())
-        told = await asyncio.gather(*asked)
+        told = await together(asked)
         counts = [f"{side} {right}/{asked}" for side, (right, asked) in zip(shown, told, strict=True)]
         return self._verdict(", ".join(counts))
 
@@ -115,7 +115,7 @@ async def right_answers(
             return None
         return score(answer, moved.answers, moved.answer_type, moved.choices).ok
 
-    told = [right for right in await asyncio.gather(*map(asked, range(samples))) if right is not None]
+    told = [right for right in await together(map(asked, range(samples))) if right is not None]
     if not told:
         raise ExampleError("teacher", "bad_form", "no reply was the JSON object that was asked for")
     return sum(told), len(told)

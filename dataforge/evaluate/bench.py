@@ -15,10 +15,11 @@ from PIL import Image
 
 from dataforge import plugins
 from dataforge.episode import Episode
+from dataforge.errors import ExampleError
 from dataforge.manifest import Manifest
 from dataforge.media import MediaStore, to_jpeg, to_png
 from dataforge.plugins import Operation, Picture, Row, Source
-from dataforge.records import Call, Control, Example, Observation, View
+from dataforge.records import Call, Control, Example, Observation, Scene, View
 
 JPEG_QUALITY = 95
 """With full colour: a benchmark may ask for the colour of a thing of twenty pixels."""
@@ -52,7 +53,10 @@ class Bench:
         self.lossless = plugins.build("teacher", manifest.teacher).lossless
 
     def open(self, row: Row) -> Opened:
-        example = self.source.example(row, self.store).model_copy(update={"context": ()})
+        found = self.source.example(row, self.store)
+        if isinstance(found, Scene):
+            raise ExampleError("read", "no_question", f"{self.source.name} leaves the question to a teacher")
+        example = found.model_copy(update={"context": ()})
         episode = self._episode(example)
         return Opened(example, episode.opening, self._encoded(episode, episode.opening))
 

@@ -134,5 +134,3 @@ def _tile(
 def _tint(rng: random.Random) -> Color:
     red, green, blue = (rng.randint(150, 230) for _ in range(3))
     return red, green, blue
-
-
