@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from dataforge import plugins
 from dataforge.errors import UsageError
 from dataforge.prompts import Prompt, find_prompt, shipped_folder
-from dataforge.records import Kind, Limits, Overview, SaidBy, Student
+from dataforge.records import Kind, Limits, Overview, SaidBy, Student, VideoBackend
 
 Spec = str | dict[str, Any]
 
@@ -26,6 +26,8 @@ PAPER_MIX: dict[Kind, float] = {"single": 0.3, "recrop_once": 0.2, "recrop_twice
 
 PROMPTS = ("write", "rewrite", "locate", "verify")
 """Prompts whose text shapes a trace."""
+VIDEO_PROMPTS = ("write_video", "locate_video", "verify_video")
+"""The same, in a run whose operations work on videos."""
 CHECK_PROMPTS = ("judge", "necessary", "faithful")
 """Prompts of checks that ask a model: a run keeps them, outside its digest."""
 
@@ -86,6 +88,8 @@ class Manifest(Part):
     validate_: tuple[Spec, ...] = Field(default=("well_formed", "grounded", "answer", "no_leak"), alias="validate")
     filter: tuple[Spec, ...] = ("well_formed", "grounded", "answer", "no_leak", "replay")
     limit: int | None = Field(default=None, ge=1, description="examples to read")
+    video_backend: VideoBackend = Field(default="auto", description="auto is exact on every file; decord, checked")
+    video_limit_s: float = Field(default=60.0, gt=0, description="for describing a video, or decoding what is asked")
     workers: int | None = Field(default=None, ge=1, description="processes that cut pictures; one a core")
     stop_after: int = Field(default=25, ge=1, description="failures of one reason in a row that stop the run")
     prompts: dict[str, str] = Field(default={}, description="texts of the prompts, filled when loaded")
@@ -95,6 +99,12 @@ class Manifest(Part):
         if not self.mix or any(share < 0 for share in self.mix.values()) or sum(self.mix.values()) <= 0:
             raise ValueError("mix needs at least one kind with a share above 0, and none below")
         return self
+
+    @property
+    def shaping_prompts(self) -> tuple[str, ...]:
+        """Names of the prompts whose text shapes a trace of this run."""
+        operations = (plugins.build("operation", spec) for spec in self.operations)
+        return PROMPTS + (VIDEO_PROMPTS if any(operation.of_video for operation in operations) else ())
 
     def prompt(self, name: str) -> Prompt:
         return Prompt(name, self.prompts[name])
@@ -109,7 +119,10 @@ class Manifest(Part):
         shape = self.model_dump(mode="json", include=keep)
         if self.student.video == Overview():  # left out where nothing was changed, so that older runs keep their digest
             del shape["student"]["video"]
-        shape["prompts"] = {name: text for name, text in self.prompts.items() if name not in CHECK_PROMPTS}
+        beside = {*CHECK_PROMPTS, *VIDEO_PROMPTS} - set(self.shaping_prompts)
+        shape["prompts"] = {name: text for name, text in self.prompts.items() if name not in beside}
+        if self.video_backend != "auto":
+            shape["video_backend"] = self.video_backend
         if self.direct:  # left out where there is none, so that older runs keep their digest
             teacher = resolved("teacher", self.direct.teacher)
             prompt = find_prompt("guideline_plain").fingerprint
@@ -149,9 +162,9 @@ def load(
         raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UsageError(f"{path}: a manifest is a mapping of keys such as name, source, teacher")
-    content |= {"prompts": {name: find_prompt(name, path.parent).text for name in (*PROMPTS, *CHECK_PROMPTS)}} | (
-        changes or {}
-    )
+    content |= {
+        "prompts": {name: find_prompt(name, path.parent).text for name in (*PROMPTS, *VIDEO_PROMPTS, *CHECK_PROMPTS)}
+    } | (changes or {})
     if source_path is not None:
         content["source"] = _spelled(content.get("source")) | {"path": str(source_path)}
     if teacher is not None:

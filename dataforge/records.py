@@ -31,6 +31,8 @@ SaidBy = Literal["annotation", "ocr", "teacher"]
 BoxUnit = Literal["pixels", "0..1", "0..1000"]
 CallForm = Literal["tagged", "native"]
 AnswerType = Literal["text", "number", "choice", "exact", "vqa", "list"]
+VideoBackend = Literal["auto", "pyav", "decord"]
+"""Who decodes videos; `auto` is the one that is exact on every file: PyAV."""
 Span = tuple[float, float]
 """From and to, both included: seconds of presentation time in a video."""
 

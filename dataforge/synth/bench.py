@@ -9,10 +9,10 @@ from dataforge.compose import Draft, compose
 from dataforge.episode import Episode
 from dataforge.locate import Located, cannot, locate
 from dataforge.manifest import Manifest
-from dataforge.media import MediaStore, cut
+from dataforge.media import MediaStore
 from dataforge.plugins import Operation, Picture, Row, Source
-from dataforge.records import Example, Kind, Region
-from dataforge.shown import around, encoded
+from dataforge.records import Example, Kind, Region, View
+from dataforge.shown import cuts, encoded, evidence
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,16 @@ class Ready:
 
 @dataclass(frozen=True)
 class Unlocated:
-    """An example whose evidence has not been found yet, with its whole view for a teacher to search."""
+    """An example whose evidence has not been found yet, with its first views for a teacher to search."""
 
     example: Example
     located: Located
-    whole: Picture | None
+    views: tuple[View, ...]
+    shown: tuple[Picture, ...]
+
+    @property
+    def is_image(self) -> bool:
+        return self.example.media[0].kind == "image"
 
 
 class Bench:
@@ -41,7 +46,7 @@ class Bench:
 
     def __init__(self, manifest: Manifest, media: Path) -> None:
         self.manifest = manifest
-        self.store = MediaStore(media)
+        self.store = MediaStore(media, video_backend=manifest.video_backend, video_limit_s=manifest.video_limit_s)
         self.source: Source = plugins.build("source", manifest.source)
         self.operations: list[Operation] = [plugins.build("operation", spec) for spec in manifest.operations]
         self.sees = plugins.build("teacher", manifest.teacher).sees
@@ -55,7 +60,9 @@ class Bench:
             return self.draft(example, located.regions)
         if "teacher" not in order or not self.sees:
             raise cannot(located)
-        return Unlocated(example, located, self._encoded(self._episode(example), 1))
+        episode = self._episode(example)
+        views = [view for view in episode.opening if view.media == 0]
+        return Unlocated(example, located, tuple(views), tuple(self._encoded(episode, view.number) for view in views))
 
     def locate_after_teacher(self, example: Example) -> Ready:
         order = self.manifest.locate.order
@@ -74,10 +81,10 @@ class Bench:
         numbers = range(1, len(episode.workspace.views) + 1) if self.sees or tried else ()
         return Ready(draft, tuple(self._encoded(episode, number) for number in numbers), example if tried else None)
 
-    def part(self, example: Example, region: Region) -> Picture:
-        """A region with some air, alone, as a teacher must be able to answer from it."""
-        media, box, size = around(region, example, self.manifest.student)
-        return encoded(cut(self.store.open(example.media[media]), box, size))
+    def parts(self, example: Example, region: Region) -> tuple[Picture, ...]:
+        """A region with some air, alone, as a teacher must be able to answer from it; of a video, frames of it."""
+        parts = evidence(region, example, self.manifest.student, self.store)
+        return tuple(encoded(image) for image in cuts(example, parts, self.store))
 
     def _episode(self, example: Example) -> Episode:
         return Episode(example, self.store, self.operations, self.manifest.student, self.manifest.limits)

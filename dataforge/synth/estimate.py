@@ -95,5 +95,5 @@ def _requests(ready: Ready | Unlocated, manifest: Manifest) -> list[Request]:
     if isinstance(ready, Ready):
         return [request(ready.draft, ready.pictures, manifest)]
     # to verify is to see less than the whole view, and to write is to see it and its parts: taken as much each
-    asked = locate_request(ready.example, ready.whole, "", manifest)
+    asked = locate_request(ready, "", manifest)
     return [asked, replace(asked, purpose="verify"), replace(asked, purpose="write")]
