@@ -47,7 +47,7 @@ class WellFormed(Check):
 
     def _of_its_kind(self, trace: Trace) -> Verdict:
         mistakes = sum(step.role == "mistake" for step in trace.steps)
-        wanted = {"recrop_once": 1, "recrop_twice": 2, "zoom_further": 1}.get(trace.kind, 0)
+        wanted = {"recrop_once": 1, "recrop_twice": 2, "zoom_further": 1, "reselect": 1}.get(trace.kind, 0)
         looks = len(trace.looks)
         if mistakes != wanted or (looks == 0) != (trace.kind == "direct"):
             return self.failed("kind_mismatch", f"{trace.kind} with {looks} looks, {mistakes} of them mistakes")
