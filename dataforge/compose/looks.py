@@ -78,9 +78,14 @@ class Ground:
         raise NotImplementedError
 
     def _telling(self) -> list[Region]:
-        """What a wrong look must not show: the evidence, and every place where the answer stands in print."""
-        prints = [other for other in self.others if any(answer in other.label.casefold() for answer in self._answers)]
+        """What a wrong look must not show: the evidence, every place where the answer stands in print, and what is
+        called as the evidence is."""
+        prints = [other for other in self.others if self._tells(other)]
         return [*self.regions, *prints]
+
+    def _tells(self, other: Region) -> bool:
+        again = other.span_s is not None and any(other.label == region.label != "" for region in self.regions)
+        return again or any(answer in other.label.casefold() for answer in self._answers)
 
     def _as_shown(self, media: int, box: Box) -> View:
         """The view that a cut of `box` would give, without its pixels."""

@@ -19,7 +19,9 @@ from dataforge.records import Call, Frame, Kind, Region, Role, Span, View
 GUARD_S = 0.2
 """A wrong frame keeps at least so far from the evidence: annotators' bounds are no sharper."""
 LARGEST_PLACE = 0.25
-"""Of the frame: a larger thing needs no zoom."""
+"""Of the frame: a larger thing is no place in it."""
+TINY_PX = 28.0
+"""Shorter side as shown, of a thing without print: one patch of the student's tells nothing of it."""
 MOST_ZOOMS = 3
 Selection = tuple[Call, list[View]]
 """A call, and the views that it would give."""
@@ -58,10 +60,19 @@ class Reel(Ground):
             return set()
         if not (self._in_overview(self.regions) or self._fits_one_stretch()):
             return {"compare"}
-        kinds: set[Kind] = {"single", "reselect"}
-        if self.zoom and len(self.regions) <= MOST_ZOOMS and all(map(self._is_a_place, self.regions)):
-            kinds.add("frames_then_zoom")
-        return kinds
+        if any(map(self._needs_zoom, self.regions)):
+            zooms = self.zoom is not None and len(self.regions) <= MOST_ZOOMS
+            return {"frames_then_zoom"} if zooms and all(map(self._is_a_place, self.regions)) else set()
+        return {"single", "reselect"}
+
+    def _needs_zoom(self, region: Region) -> bool:
+        """A selected frame is too small for it: its print can't be read, or it is tiny."""
+        operation = self.by_number or self.by_time
+        assert operation is not None
+        (frame,) = self._as_large([self.overview[0].moment or Frame(0, 0.0)], operation)
+        if region.text_px is None:
+            return min(region.box.width, region.box.height) * frame.width / frame.box.width < TINY_PX
+        return self._legible(region, frame) is False
 
     def _read_in(self, region: Region, views: Sequence[View]) -> bool:
         return any(self._legible(region, view) is True for view in views if region.there_at(view.time_s))
