@@ -106,5 +106,5 @@ def _requests(ready: Ready | Unlocated | Unposed, manifest: Manifest) -> list[Re
         again: list[Purpose] = ["pose", "verify", "others", "write", *answers]
         return [chosen, *(replace(chosen, purpose=purpose) for purpose in again)]
     # to verify is to see less than the whole view, and to write is to see it and its parts: taken as much each
-    asked = locate_request(ready.example, ready.whole, "", manifest)
+    asked = locate_request(ready, "", manifest)
     return [asked, replace(asked, purpose="verify"), replace(asked, purpose="write")]
