@@ -49,6 +49,8 @@ def estimate(manifest: Manifest, batch: bool = False) -> Estimate:
     takes. Tokens of pictures are those that the model is known to count, else one for each 28-pixel square.
     """
     source = plugins.build("source", manifest.source)
+    if source.missing:
+        raise UsageError(source.missing)
     if manifest.limit is None and source.endless:
         raise UsageError("this source never ends: give --limit N")
     items = list(itertools.islice(source.read(), min(manifest.limit or COUNT_AT_MOST, COUNT_AT_MOST)))
