@@ -100,6 +100,9 @@ class Operation(Plugin):
     gives; it is translated to and from the student's box unit by `chat`.
     """
 
+    of_video: ClassVar[bool] = False
+    """It works on frames of a video, so a run that has it uses the prompts for videos."""
+
     def apply(self, workspace: "Workspace", *args: Any, **arguments: Any) -> list[View]:
         raise NotImplementedError
 
