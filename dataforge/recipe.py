@@ -24,7 +24,7 @@ class Lora(Part):
     """Low-rank adapters on the language model's linear layers; merged into the weights at the end."""
 
     rank: int = Field(default=32, ge=1)
-    alpha: float = Field(default=64.0, gt=0, description="the adapters' output is scaled by alpha / rank")
+    alpha: int = Field(default=64, gt=0, description="the adapters' output is scaled by alpha / rank")
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
 

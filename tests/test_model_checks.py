@@ -319,11 +319,38 @@ def test_no_scripted_trace_is_called_unfaithful(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------- all of them
 
 
-def test_every_reason_of_these_checks_is_tripped_here() -> None:
-    text = Path(__file__).read_text()
-    for name in ("necessary", "judged", "faithful"):
-        for reason in plugins.find("check", name).reasons:  # type: ignore[attr-defined]
-            assert f"{reason}" in text, f"{name}: {reason}"
+CLAIMS, READS = "This is the right place, and the answer stands here.", "It reads 9,917 here."
+PLANTED: list[tuple[str, str, str, str, Fill]] = [
+    ("necessary", "answered_from_whole", "poster-1", "", eyes("42", "42")),
+    ("necessary", "not_answered_from_evidence", "poster-1", "", eyes("", "")),
+    ("necessary", "needs_a_look", "poster-0", "", eyes("", "42")),
+    ("necessary", "no_reply", "poster-1", "", lambda schema, body: {"answer": 42}),
+    ("judged", "low_score", "poster-2", "", scores(honesty=1)),
+    ("judged", "no_reply", "poster-2", "", scores(honesty=6)),
+    ("faithful", "claims_to_see", "poster-2", CLAIMS, scores()),
+    ("faithful", "not_in_view", "poster-2", READS, lambda schema, body: {"found": [False]}),
+    ("faithful", "no_reply", "poster-2", READS, scores()),
+]
+"""Check, reason, trace, what its second thought says instead, and what the model says."""
+
+
+@pytest.mark.parametrize(
+    ("check", "reason", "name", "thought", "fill"), PLANTED, ids=[f"{p[0]}-{p[1]}" for p in PLANTED]
+)
+def test_a_trace_trips_each_reason(run: Run, check: str, reason: str, name: str, thought: str, fill: Fill) -> None:
+    only(run, name)
+    if thought:
+        change(run, name, with_thought(1, thought))
+    with TeacherServer(fill=fill) as server:
+        assert sift(run, [asked(check, server)]).reasons == {f"{check}: {reason}": 1}
+
+
+def test_every_reason_has_its_trace() -> None:
+    """A reason code that no test trips is a claim that no one has seen."""
+    found = {name: plugins.find("check", name) for name in plugins.names("check")}
+    asking = {name: one for name, one in found.items() if issubclass(one, AskingCheck)}
+    listed = {(name, reason) for name, one in asking.items() for reason in one.reasons}
+    assert {(check, reason) for check, reason, *_ in PLANTED} == listed
 
 
 @pytest.mark.parametrize("name", ["necessary", "judged"])

@@ -73,7 +73,7 @@ class Batch:
         text = {"input_ids": self.input_ids, "position_ids": self.positions, "mm_token_type_ids": self.image}
         return text | seen | {"use_cache": False}
 
-    def pin(self) -> Self:
+    def pin_memory(self) -> Self:
         """The same in page-locked memory, from which a GPU copies while it computes."""
         return type(self)(*(tensor.pin_memory() for tensor in vars(self).values()))
 

@@ -165,6 +165,16 @@ class Codec:
         made = self.image_processor(images=[picture], do_resize=False, return_tensors="np")
         return torch.from_numpy(made["pixel_values"])
 
+    def refuse_resized(self, view: View) -> None:
+        """UsageError for a view that the processor would show in another size."""
+        patch, size = self.student.patch, self.image_processor.size
+        fits = size["shortest_edge"] <= view.width * view.height <= size["longest_edge"]
+        if view.width % patch or view.height % patch or not fits:
+            raise UsageError(
+                f"the checkpoint's processor would resize a view of {view.width}x{view.height}: it takes multiples of "
+                f"{patch} with {size['shortest_edge']} to {size['longest_edge']} pixels; make the traces for it"
+            )
+
     def _id(self, token: str) -> int:
         found: int | None = self.tokenizer.convert_tokens_to_ids(token)
         if found is None or found == self.tokenizer.unk_token_id:
@@ -322,6 +332,7 @@ class Encoding:
     def _show(self, view: View) -> None:
         import numpy as np
 
+        self.codec.refuse_resized(view)
         rows, columns = self.codec.grid(view)
         row, column = np.divmod(np.arange(rows * columns), columns)
         self._blocks.append(np.stack([np.zeros_like(row), row, column]) + self._next)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataforge import chat, plugins
-from dataforge.errors import ExampleError, UsageError
+from dataforge.errors import ExampleError
 from dataforge.media import MediaStore, cut, fingerprint
 from dataforge.plugins import Operation
 from dataforge.records import Learn, Trace, View
@@ -33,13 +33,11 @@ def codec_for(trace: Trace, checkpoint: str, *, system: str | None = SYSTEM, bes
 
 
 def render(trace: Trace, codec: Codec, mistakes: Learn | None = None) -> Encoding:
-    """The trace's ids and mask; `codec.student` must be the one that its views were cut for.
+    """The trace's ids and mask; its views must have sizes that the codec's student leaves alone.
 
     `mistakes` says what is learned of steps whose role is `mistake`; as the trace says when None. ExampleError where a
     text can't be written for this student, UsageError where the student's template breaks a rule.
     """
-    if trace.provenance.student.patch != codec.student.patch:
-        raise UsageError(f"trace {trace.id} was cut for squares of {trace.provenance.student.patch} pixels")
     if mistakes is not None:
         laid = {"learn": mistakes}
         steps = tuple(step.model_copy(update=laid) if step.role == "mistake" else step for step in trace.steps)

@@ -14,6 +14,7 @@ first plateau for hundreds of steps.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -92,8 +93,6 @@ def build(
 
 def tokenizer(texts: Iterable[str], vocabulary: int, family: Family) -> PreTrainedTokenizerBase:
     """Qwen's tokenizer class with byte pairs learned from the texts; special tokens come last, as in the real one."""
-    import json
-
     from tokenizers import AddedToken
     from tokenizers.models import BPE
     from tokenizers.pre_tokenizers import ByteLevel
@@ -109,12 +108,11 @@ def tokenizer(texts: Iterable[str], vocabulary: int, family: Family) -> PreTrain
     made = Qwen2Tokenizer(
         vocab={token: number for token, number in learned["vocab"].items() if token not in SPECIAL},
         merges=merges,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
         model_max_length=131072,
     )
     made.add_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIAL])
     made.add_tokens([AddedToken(text, special=False, normalized=False) for text in TAGS])
+    made.eos_token = "<|im_end|>"
     made.chat_template = QWEN2_5_VL if family == "qwen2_5_vl" else QWEN3_VL
     return made
 
@@ -126,7 +124,8 @@ def words() -> Iterator[str]:
     for name in ("guideline", "guideline_plain", "student"):
         yield find_prompt(name).text
     for schema in tool_schemas([zoom], Student()):
-        yield str(schema)
+        yield json.dumps(schema)
+    yield "system\nYou are a helpful assistant.\n\nuser\n\nassistant\n"
     for number in range(200):
         box = [draw.randrange(1, 1000) for _ in range(4)]
         call = Call(name="zoom_in", arguments={"bbox_2d": box, "target_image": number % 4 + 1})

@@ -63,7 +63,7 @@ class Sifted:
 
 
 TRACE_TIMEOUT_S = 120.0
-BATCH = 64
+BATCH = 128
 """Lines in one job of the checks of text and geometry: enough to make the way to the worker cheap."""
 
 Watch = Callable[[Sifted], None]
