@@ -31,7 +31,10 @@ def rl(
     out: Annotated[Path, typer.Option(help="Folder of the training; the same one goes on where it stopped.")],
     source: SourceName = None,
     manifest: ManifestFile = None,
-    path: Annotated[Path | None, typer.Option(help="The source's folder or file of real data.")] = None,
+    path: Annotated[
+        list[str] | None,
+        typer.Option(help="The source's folder or file of real data; NAME=DIR where there are several."),
+    ] = None,
     run: Annotated[
         str | None, typer.Option(help="Ask the questions of this run folder instead of the source's.")
     ] = None,
