@@ -17,8 +17,8 @@ LAYERS = [
     set("plugins prompts manifest runs media workspace answers reading workers marks ordering".split())
     | set("alike.likeness alike.wording filter.verdicts".split())
     | set("ask.replies ask.tolerant ask.prices ask.tokens ask.budget".split()),
-    set("episode chat dialect operations posters sentences shown ask alike".split()),
-    set("locate compose write sources teachers checks".split()),
+    set("episode chat dialect transcript operations posters sentences shown ask alike".split()),
+    set("locate compose write sources teachers checks exporters".split()),
     set("synth filter ask.batch ask.batch_api ask.gathering ask.cache report show view diff doctor publish".split()),
     set("cli".split()),
 ]

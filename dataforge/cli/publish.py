@@ -1,4 +1,4 @@
-"""Commands that publish: push, verify, pull."""
+"""Commands that publish: push, verify, pull, export, import."""
 
 from __future__ import annotations
 
@@ -121,3 +121,50 @@ def pull(
 
     run = publish.pull(publish.find_place(what).fetch(), runs, media)
     screen.show_run(run, report.write(run), as_json)
+
+
+@app.command(
+    short_help="Kept traces in another trainer's layout.",
+    epilog=examples(
+        "dataforge export llama_factory --out llama",
+        "dataforge export pixel_reasoner_sft infographics-3fa91c --out pr --set padding=0.1",
+        "dataforge export ms_swift --out swift --set box_unit=0..1000 --set 'tools={zoom_in: image_zoom_in_tool}'",
+        "dataforge plugins exporter",
+    ),
+)
+def export(
+    layout: Annotated[str, typer.Argument(help="An exporter's name; `dataforge plugins exporter` lists them.")],
+    run: Annotated[str, typer.Argument(help="A run's folder or name; `latest` is the newest.")] = "latest",
+    out: Annotated[Path | None, typer.Option(help="The folder to write; default: the layout's name.")] = None,
+    options: Annotated[list[str] | None, typer.Option("--set", help="An option as NAME=VALUE; repeatable.")] = None,
+    runs: RunsFolder = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run's kept traces as Pixel Reasoner, TRL, LLaMA-Factory, ms-swift, verl or OpenAI read them.
+
+    Every row is counted as the trainer will count it. A published set is exported after `dataforge pull`.
+    """
+    from dataforge.cli import published
+    from dataforge.publish import exporting
+    from dataforge.runs import Run, find_run
+
+    opened = Run.open(find_run(runs, run))
+    with published.push_progress() as watch:
+        made = exporting.export(opened, _spec(layout, options or []), out or Path(layout), lambda done: watch(done, 0))
+    published.show_exported(made, as_json)
+
+
+def _spec(name: str, options: list[str]) -> dict[str, Any]:
+    """NAME=VALUE options as a manifest would have them."""
+    import yaml
+
+    spec: dict[str, Any] = {"name": name}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise UsageError(f"--set {option}: write NAME=VALUE")
+        try:
+            spec[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UsageError(f"--set {option}: the value is no YAML") from None
+    return spec
