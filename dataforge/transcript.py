@@ -42,8 +42,11 @@ class Said(NamedTuple):
         return tuple(piece.picture for piece in self.pieces if piece.picture is not None)
 
     def text(self, placeholder: str = "") -> str:
-        """All in one string, with the placeholder where a picture is."""
-        return "".join(piece.text if piece.picture is None else placeholder for piece in self.pieces)
+        """All in one string, with the placeholder where a picture is, and a new line between it and what follows."""
+        texts = [piece.text if piece.picture is None else placeholder for piece in self.pieces]
+        after = [None, *(piece.picture for piece in self.pieces)]
+        parted = [bool(text) and before is not None for text, before in zip(texts, after, strict=False)]
+        return "".join(f"\n{text}" if apart else text for text, apart in zip(texts, parted, strict=True))
 
     def written(self) -> str:
         """A student's text with its call in tags, as it would be sampled."""
@@ -122,12 +125,12 @@ def _repadded(step: Step, trace: Trace, operations: Sequence[Operation], padding
     number = step.call.arguments.get(dialect.TARGET, 1)
     target = next(view for view in trace.all_views if view.number == int(number))
     cut = step.observation.views[0]
-    box = _shrunk(cut, target, padding)
+    box = shrunk(cut, target, padding)
     call = step.call.model_copy(update={"arguments": step.call.arguments | {boxes[0]: list(box)}})
     return step.model_copy(update={"call": call})
 
 
-def _shrunk(cut: View, target: View, padding: float) -> Box:
+def shrunk(cut: View, target: View, padding: float) -> Box:
     """The box on the target that grows into the cut; at an edge of the target it may start anywhere within the
     padding, for what is widened never leaves the picture.
     """

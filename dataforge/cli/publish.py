@@ -168,3 +168,49 @@ def _spec(name: str, options: list[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             raise UsageError(f"--set {option}: the value is no YAML") from None
     return spec
+
+
+@app.command(
+    "import",
+    short_help="Traces made elsewhere, as a run.",
+    epilog=examples(
+        "dataforge import pixel-reasoner release.json",
+        "dataforge import pixel-reasoner release.json --images unpacked --answers release.parquet --box-unit pixels",
+    ),
+)
+def import_(
+    layout: Annotated[str, typer.Argument(help="Whose layout: pixel-reasoner.")],
+    file: Annotated[Path, typer.Argument(help="The release.json.")],
+    images: Annotated[
+        Path | None, typer.Option(help="Folder that pictures' paths start in; default: the file's.")
+    ] = None,
+    answers: Annotated[Path | None, typer.Option(help="A release.parquet with the accepted answers by qid.")] = None,
+    box_unit: Annotated[str, typer.Option(help="Of their boxes: 0..1, pixels, 0..1000. Never guessed.")] = "0..1",
+    padding: Annotated[float, typer.Option(help="By which their executor widened each box.")] = 0.1,
+    runs: RunsFolder = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Read a release.json of Pixel Reasoner into a run: every call is run anew on its picture.
+
+    Kind, roles and what a loss should see aren't in there: they are inferred from the calls. Videos, which lie there as
+    folders of frames, are counted as failed.
+    """
+    from typing import get_args
+
+    from dataforge import report
+    from dataforge.cli import published, screen
+    from dataforge.publish import importing
+    from dataforge.records import BoxUnit
+
+    if layout != "pixel-reasoner":
+        raise UsageError(f"no layout {layout!r}: there is pixel-reasoner")
+    unit = next((known for known in get_args(BoxUnit) if known == box_unit), None)
+    if unit is None:
+        raise UsageError(f"--box-unit {box_unit}: one of {', '.join(get_args(BoxUnit))}")
+    with published.push_progress() as watch:
+        terms = importing.Terms(unit, padding)
+        made = importing.import_release(file, images, answers, terms, runs, lambda done: watch(done, 0))
+    screen.show_run(made.run, report.write(made.run), as_json)
+    published.note_crops(made)
+    if not made.traces:
+        raise typer.Exit(1)

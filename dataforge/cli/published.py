@@ -13,6 +13,7 @@ from dataforge.cli.screen import counting_bar, err, note, out
 from dataforge.publish import Findings, Plan, Pushed
 from dataforge.publish.exporting import Exported
 from dataforge.publish.features import CONFIGS
+from dataforge.publish.importing import Imported
 from dataforge.publish.record import Published, read_record
 
 
@@ -116,3 +117,10 @@ def show_exported(made: Exported, as_json: bool) -> None:
     beside = f", {made.pictures:,} pictures beside" if made.pictures else ""
     out.print(f"{made.rows:,} rows of {made.traces:,} traces{beside}", highlight=False)
     out.print(str(made.file), highlight=False, soft_wrap=True)
+
+
+def note_crops(made: Imported) -> None:
+    if made.crops:
+        note(f"{made.alike} of {made.crops} crops look like those that lie in the set")
+    if made.crops and made.alike < made.crops / 2:
+        note("most crops differ: are --box-unit and --padding those of the set?")

@@ -24,7 +24,7 @@ class Openai(Exporter):
 
     def rows(self, told: Transcript) -> Iterator[dict[str, Any]]:
         urls = [self._url(picture.name, picture.content) for picture in told.pictures]
-        messages = []
+        messages: list[dict[str, Any]] = []
         for number, turn in enumerate(told.turns):
             messages += _messages(turn, number, urls)
         yield {"messages": messages, "tools": told.tools}

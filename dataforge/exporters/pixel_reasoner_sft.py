@@ -32,17 +32,15 @@ class PixelReasonerSft(Exporter):
         shown = [names[index] for index in first.pictures]
         media: list[dict[str, Any]] = [{"video": shown}] if told.is_video else [{"image": name} for name in shown]
         messages = [{"role": "system", "content": [{"text": told.system}]}] if told.system else []
-        messages.append({"role": "user", "content": [{"text": first.text()}, *media]})
+        messages.append({"role": "user", "content": [{"text": first.pieces[-1].text}, *media]})
         messages += [self._message(turn, names) for turn in rest]
         yield {"qid": told.trace.id, "message_list": messages}
 
     def _message(self, turn: Said, names: list[str]) -> dict[str, Any]:
         if turn.role == "assistant":
             return {"role": "assistant", "content": [{"text": turn.written()}]}
-        return {
-            "role": "user",
-            "content": [{"text": turn.text()}, *({"image": names[index]} for index in turn.pictures)],
-        }
+        shown = [{"image": names[index]} for index in turn.pictures]
+        return {"role": "user", "content": [{"text": turn.text()}, *shown]}
 
     def fault(self, row: Mapping[str, Any]) -> str:
         messages = [one for one in row["message_list"] if one["role"] != "system"]

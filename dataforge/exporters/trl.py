@@ -25,9 +25,7 @@ class Trl(Exporter):
 
     file: ClassVar[str] = "train.parquet"
     embeds: ClassVar[bool] = True
-    lost: ClassVar[str] = (
-        "TRL learns every student turn of a row, deliberate mistakes among them; by_turn=true keeps the flags"
-    )
+    lost: ClassVar[str] = "TRL learns every student turn of a row, mistakes among them; by_turn=true keeps the flags"
 
     def rows(self, told: Transcript) -> Iterator[dict[str, Any]]:
         images = [{"bytes": picture.content, "path": picture.name} for picture in told.pictures]
@@ -65,9 +63,8 @@ class Trl(Exporter):
 def _turn(turn: Said) -> dict[str, Any]:
     if turn.role == "assistant":
         return _message("assistant", [_text(turn.written())])
-    return _message(
-        "user", [{"type": "image", "text": None} if p.picture is not None else _text(p.text) for p in turn.pieces]
-    )
+    shown = {"type": "image", "text": None}
+    return _message("user", [_text(piece.text) if piece.picture is None else shown for piece in turn.pieces])
 
 
 def _message(role: str, content: list[dict[str, Any]]) -> dict[str, Any]:

@@ -132,12 +132,13 @@ class Writer(Protocol):
 
 
 def _writer(exporter: Exporter, exported: Exported) -> Writer:
-    kind = {".json": _List, ".jsonl": _Lines, ".parquet": _Parquet}[exported.file.suffix]
-    return kind(exported.file, exporter)
+    if exported.file.suffix == ".parquet":
+        return _Parquet(exported.file, exporter)
+    return (_List if exported.file.suffix == ".json" else _Lines)(exported.file)
 
 
 class _Lines:
-    def __init__(self, path: Path, exporter: Exporter) -> None:
+    def __init__(self, path: Path) -> None:
         self._file = path.open("w", encoding="utf-8")
 
     def write(self, row: dict[str, Any]) -> None:
@@ -196,24 +197,26 @@ class _Layout:
     def lay_out(self, trace: Trace) -> Laid:
         exporter = self.exporter
         told = transcribe(trace, exporter.tools, exporter.box_unit, exporter.padding)
-        told = told._replace(**self._pictures(trace))
+        pictures, sources = self._pictures(trace)
+        told = told._replace(pictures=pictures, sources=sources)
         rows = list(exporter.rows(told))
         for row in rows:
             if fault := exporter.fault(row):
                 raise ExampleError("export", "miscounted", fault)
         return Laid(rows, told.sources if exporter.shows_sources else told.pictures, exporter.carries(told))
 
-    def _pictures(self, trace: Trace) -> dict[str, tuple[Shot, ...]]:
+    def _pictures(self, trace: Trace) -> tuple[tuple[Shot, ...], tuple[Shot, ...]]:
+        """The views and the sources, as far as the layout shows them."""
         stills = all(media.kind == "image" for media in trace.example.media)
         if self.exporter.shows_sources and stills:
             sources = [self.store.content(media) for media in trace.example.media]
             named = zip(trace.example.media, sources, strict=True)
-            return {"sources": tuple(Shot(f"{media.sha256}{media.suffix}", content) for media, content in named)}
-        pictures, fault = shown(trace, self.store)
+            return (), tuple(Shot(f"{media.sha256}{media.suffix}", content) for media, content in named)
+        seen, fault = shown(trace, self.store)
         if fault == "views":
             raise ExampleError("export", "replay", "its calls no longer give the views that it records")
-        shots = tuple(_shot(to_jpeg(picture, self.exporter.quality)) for picture in pictures)
-        return {"pictures": shots, "sources": shots[: len(trace.views)]}
+        shots = tuple(_shot(to_jpeg(picture, self.exporter.quality)) for picture in seen)
+        return shots, shots[: len(trace.views)]
 
 
 def _shot(content: bytes) -> Shot:
