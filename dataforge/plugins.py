@@ -342,8 +342,6 @@ class Exporter(Plugin):
     shows_sources: ClassVar[bool] = False
     """Rows show the whole media in full resolution, as an executor needs them, and not the views."""
     once_a_question: ClassVar[bool] = False
-    lost: ClassVar[str] = ""
-    """What becomes of `learn` flags that the trainer has no place for."""
 
     def rows(self, told: "Transcript") -> Iterator[dict[str, Any]]:
         """The rows of one trace; ExampleError("export", reason) where the layout can't hold it."""
@@ -356,6 +354,11 @@ class Exporter(Plugin):
     def carries(self, told: "Transcript") -> bool:
         """The trainer, given these rows, learns just what the trace's flags say."""
         return True
+
+    @property
+    def lost(self) -> str:
+        """What becomes of `learn` flags that the trainer has no place for."""
+        return ""
 
     def features(self) -> "Features | None":
         """The columns of a parquet file."""

@@ -19,7 +19,6 @@ class LlamaFactory(Exporter):
     """`dataforge.json` in sharegpt form with `dataset_info.json` and pictures, for LLaMA-Factory."""
 
     file: ClassVar[str] = "dataforge.json"
-    lost: ClassVar[str] = "LLaMA-Factory learns every gpt turn, or with mask_history the last alone"
 
     def rows(self, told: Transcript) -> Iterator[dict[str, Any]]:
         turns = [
@@ -38,6 +37,10 @@ class LlamaFactory(Exporter):
             return "turns do not alternate, or are an odd number: the row would be dropped"
         count = sum(turn["value"].count(PLACEHOLDER) for turn in turns)
         return "" if count == len(row["images"]) else f"{count} placeholders for {len(row['images'])} images"
+
+    @property
+    def lost(self) -> str:
+        return "LLaMA-Factory learns every gpt turn, or with mask_history the last alone"
 
     def carries(self, told: Transcript) -> bool:
         return all(turn.learn == "both" for turn in told.turns if turn.role == "assistant")

@@ -20,7 +20,6 @@ class Openai(Exporter):
     pictures: Literal["inline", "files"] = Field(default="inline", description="data URLs, or paths of files beside")
 
     file: ClassVar[str] = "train.jsonl"
-    lost: ClassVar[str] = "`weight` is of whole turns: a turn of which a part is to be learned has weight 0"
 
     def rows(self, told: Transcript) -> Iterator[dict[str, Any]]:
         urls = [self._url(picture.name, picture.content) for picture in told.pictures]
@@ -47,6 +46,10 @@ class Openai(Exporter):
             if message["role"] != "user" and any(part["type"] == "image_url" for part in _parts(message)):
                 return f"an image in a {message['role']} message"
         return "" if row["messages"][-1]["role"] == "assistant" else "the last message isn't the student's"
+
+    @property
+    def lost(self) -> str:
+        return "`weight` is of whole turns: a turn of which a part is to be learned has weight 0"
 
     def carries(self, told: Transcript) -> bool:
         return all(turn.learn in ("both", "none") for turn in told.turns if turn.role == "assistant")

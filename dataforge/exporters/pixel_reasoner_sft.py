@@ -24,7 +24,6 @@ class PixelReasonerSft(Exporter):
     tools: dict[str, str] = Field(default={"zoom_in": "crop_image"}, description="names of operations there")
 
     file: ClassVar[str] = "release.json"
-    lost: ClassVar[str] = "their trainer learns the last two student turns of each, deliberate mistakes among them"
 
     def rows(self, told: Transcript) -> Iterator[dict[str, Any]]:
         names = [self.path(picture.name) for picture in told.pictures]
@@ -54,6 +53,10 @@ class PixelReasonerSft(Exporter):
         if any("<tool_call>" not in message["content"][0]["text"] for message in messages[1:-1:2]):
             return "a student's turn before the last holds no call"
         return ""
+
+    @property
+    def lost(self) -> str:
+        return "their trainer learns the last two student turns of each, deliberate mistakes among them"
 
     def carries(self, told: Transcript) -> bool:
         flags = [turn.learn for turn in told.turns if turn.role == "assistant"]

@@ -25,7 +25,6 @@ class Trl(Exporter):
 
     file: ClassVar[str] = "train.parquet"
     embeds: ClassVar[bool] = True
-    lost: ClassVar[str] = "TRL learns every student turn of a row, mistakes among them; by_turn=true keeps the flags"
 
     def rows(self, told: Transcript) -> Iterator[dict[str, Any]]:
         images = [{"bytes": picture.content, "path": picture.name} for picture in told.pictures]
@@ -46,6 +45,12 @@ class Trl(Exporter):
         if count != len(row["images"]):
             return f"{count} placeholders for {len(row['images'])} images"
         return "" if messages[-1]["role"] == "assistant" else "the last turn isn't the student's"
+
+    @property
+    def lost(self) -> str:
+        if self.by_turn:
+            return "a thought whose call isn't to be learned can't be a row, and is left out"
+        return "TRL learns every student turn of a row, mistakes among them; by_turn=true keeps most flags"
 
     def carries(self, told: Transcript) -> bool:
         flags = {turn.learn for turn in told.turns if turn.role == "assistant"}

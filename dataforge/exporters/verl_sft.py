@@ -21,7 +21,6 @@ class VerlSft(Exporter):
 
     file: ClassVar[str] = "train.parquet"
     embeds: ClassVar[bool] = True
-    lost: ClassVar[str] = "verl learns every assistant turn, deliberate mistakes among them"
 
     def rows(self, told: Transcript) -> Iterator[dict[str, Any]]:
         messages = [{"role": "system", "content": told.system}] if told.system else []
@@ -39,6 +38,10 @@ class VerlSft(Exporter):
             return "turns do not alternate"
         count = sum(message["content"].count(PLACEHOLDER) for message in messages)
         return "" if count == len(row["images"]) else f"{count} placeholders for {len(row['images'])} images"
+
+    @property
+    def lost(self) -> str:
+        return "verl learns every assistant turn, deliberate mistakes among them"
 
     def carries(self, told: Transcript) -> bool:
         return all(turn.learn == "both" for turn in told.turns if turn.role == "assistant")
