@@ -294,6 +294,38 @@ def test_what_is_read_off_a_view_must_stand_there(run: Run) -> None:
             assert server.requests == 1, "what Tesseract reads needs no model"
 
 
+def test_what_ocr_has_read_there_needs_no_model(run: Run) -> None:
+    only(run, "poster-1")
+    change(run, "poster-1", with_thought(1, 'It says "ninety owls" here.'))
+
+    def by_ocr(trace: Trace) -> Trace:
+        read = trace.regions[0].model_copy(update={"label": "ninety owls", "said_by": "ocr"})
+        return trace.model_copy(update={"regions": (read,)})
+
+    with TeacherServer(fill=lambda schema, body: {"found": [False]}) as server:
+        assert sift(run, [asked("faithful", server)]).reasons == {"faithful: not_in_view": 1}
+        assert server.requests == 1
+        change(run, "poster-1", by_ocr)
+        assert sift(run, [asked("faithful", server)]).kept == 1
+        assert server.requests == 1
+
+
+def test_ocr_alone_decides_where_it_is_told_to(run: Run) -> None:
+    only(run, "poster-1")
+    change(run, "poster-1", with_thought(1, 'It says "bees 42" here, and 9,917.'))
+    run.manifest = run.manifest.model_copy(update={"teacher": "scripted"})
+    assert sift(run, ["faithful"]).kept == 1, "without a model what Tesseract misses proves nothing"
+    alone = [{"name": "faithful", "ocr_decides": True}]
+    if shutil.which("tesseract") is None:
+        with pytest.raises(UsageError, match="needs Tesseract"):
+            sift(run, alone)
+        return
+    assert sift(run, alone).reasons == {"faithful: not_in_view": 1}
+    assert "'9,917'" in verdicts(run, "faithful")["poster-1"].detail
+    change(run, "poster-1", with_thought(1, 'It says "bees 42" here.'))
+    assert sift(run, alone).kept == 1
+
+
 def test_a_judge_that_miscounts_is_no_reply(run: Run) -> None:
     only(run, "poster-1")
     change(run, "poster-1", with_thought(1, "It reads 9,917 here."))
