@@ -9,8 +9,8 @@ take turns within a repetition. `window` is first arrival to last reply, as the 
 the client's whole process tree as far as it was waited for; `ms a call` is the CPU between a small and a large number
 of calls, start-up left out. `ours` is the whole path behind cut pictures: request, reply, parse, four checks, reply
 cache, ledger, trace. There are 50 times as many calls as go at once, but with the peers at 256 at once 20 times as
-many, since two of them hold all rows with their pictures in memory (0.7 MB a row and more). Peers need environments of their
-own (pins: datatrove[io]==0.10.1 httpx aiofiles aiosqlite xxhash; bespokelabs-curator==0.1.31;
+many, since two of them hold all rows with their pictures in memory (0.7 MB a row and more). Peers need environments
+of their own (pins: datatrove[io]==0.10.1 httpx aiofiles aiosqlite xxhash; bespokelabs-curator==0.1.31;
 data-designer==0.9.6 data-designer-config==0.9.6 data-designer-engine==0.9.6; distilabel[openai,vision]==1.5.3
 requests).
 """
