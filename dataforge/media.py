@@ -1,4 +1,4 @@
-"""The only file that opens, cuts and encodes pictures.
+"""The only file that opens, cuts and encodes pictures; frames of videos come through it from the folder `video`.
 
 Pictures are kept by the hash of their bytes in the run's media folder, so a trace names what it shows without a path.
 Whatever a file holds, what comes out is one upright RGB picture: first frame, EXIF orientation applied, transparency on
@@ -13,19 +13,28 @@ import shutil
 import stat
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from dataforge.errors import ExampleError
 from dataforge.geometry import Box
-from dataforge.records import Media
+from dataforge.records import Frame, Media, Overview
+
+if TYPE_CHECKING:
+    from dataforge.video import Clips
+
+VideoBackend = Literal["auto", "pyav", "decord"]
+"""`auto` is the one that is exact on every file: PyAV."""
 
 MAX_PIXELS = 120_000_000
 """The largest picture that is decoded: 480 MB, since Pillow keeps four bytes a pixel."""
 MAX_BYTES = 512 * 1024 * 1024
+MAX_VIDEO_BYTES = 32 * 1024**3
 MAX_ASPECT = 200
 """Longer strips are refused, as Qwen's own preprocessor does."""
 REDUCING_GAP = 1.5
@@ -33,30 +42,68 @@ REDUCING_GAP = 1.5
 
 
 class MediaStore:
-    """The run's pictures by content, with the last few decoded ones at hand."""
+    """The run's pictures and videos by content, with the last few decoded pictures at hand."""
 
-    def __init__(self, folder: Path, keep: int = 2) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        keep: int = 2,
+        video_backend: VideoBackend = "auto",
+        video_limit_s: float | None = None,
+    ) -> None:
         self.folder = folder
         self._keep = keep
         self._decoded: OrderedDict[str, Image.Image] = OrderedDict()
+        self._backend = video_backend
+        self._video_limit_s = video_limit_s
+        self._added: OrderedDict[tuple[Path, int, int], Media] = OrderedDict()
+
+    @cached_property
+    def clips(self) -> "Clips":
+        """The videos' descriptions and frames, in a folder of their own."""
+        from dataforge.video import LIMIT_S, Clips
+
+        return Clips(self.folder / "frames", self._video_limit_s or LIMIT_S)
 
     def add_file(self, path: Path, licence: str = "", origin: str = "") -> Media:
         """Take a picture file in: linked where the file system allows it, else copied."""
-        try:
-            found = path.stat()
-            if not stat.S_ISREG(found.st_mode):
-                # reading a pipe or a device may never end
-                raise ExampleError("media", "unreadable_media", f"{path.name}: not a file")
-            if found.st_size > MAX_BYTES:
-                raise ExampleError("media", "file_too_large", f"{path.name}: over {MAX_BYTES} bytes")
+        with _hostile_path(path):
+            _regular(path, MAX_BYTES)
             content = path.read_bytes()
-        except FileNotFoundError:
-            raise ExampleError("media", "missing_media", path.name) from None
-        except (OSError, ValueError) as error:
-            # ValueError: a name with a null in it
-            reason = getattr(error, "strerror", None) or str(error)
-            raise ExampleError("media", "unreadable_media", f"{path.name}: {reason}") from None
         return self._add(content, path.suffix.lower(), licence, origin or path.name, path)
+
+    def add_video(self, path: Path, licence: str = "", origin: str = "") -> Media:
+        """Take a video file in, as `add_file` does, and describe it; ExampleError("media", reason) where it is none."""
+        from dataforge.video import sha256_of
+
+        with _hostile_path(path):
+            found = _regular(path, MAX_VIDEO_BYTES)
+            known = (path.resolve(), found.st_size, found.st_mtime_ns)
+            if known in self._added:
+                return self._added[known]
+            if not found.st_size:
+                raise ExampleError("media", "empty_file", path.name)
+            sha256 = sha256_of(path)
+        index = self.clips.describe(path, sha256)
+        media = Media(
+            sha256=sha256,
+            kind="video",
+            suffix=path.suffix.lower(),
+            width=index.width,
+            height=index.height,
+            frames=len(index.pts),
+            span_s=index.span_s,
+            decoder="pyav" if self._backend == "auto" else self._backend,
+            licence=licence,
+            origin=origin or path.name,
+        )
+        if not self.path(media).exists():
+            self.path(media).parent.mkdir(parents=True, exist_ok=True)
+            _place(b"", self.path(media), path)
+        self._added[known] = media
+        while len(self._added) > 256:
+            self._added.popitem(last=False)
+        return media
 
     def add_bytes(self, content: bytes, suffix: str, licence: str = "", origin: str = "") -> Media:
         """Take an encoded picture in."""
@@ -88,16 +135,44 @@ class MediaStore:
     def path(self, media: Media) -> Path:
         return self.folder / media.sha256[:2] / f"{media.sha256}{media.suffix}"
 
-    def open(self, media: Media) -> Image.Image:
-        """The upright RGB picture; ExampleError when the file is gone or is no longer what was stored."""
+    def overview(self, media: Media, settings: Overview) -> list[Frame]:
+        """The frames with which a video is first shown, decoded in one pass."""
+        frames = self.clips.overview(self.path(media), media, settings)
+        self.clips.fetch(self.path(media), media, frames)
+        return frames
+
+    def frames_at(self, media: Media, times_s: Sequence[float]) -> list[Frame]:
+        """The frames on screen at these times, each once and in order, decoded in one pass."""
+        index = self.clips.index(self.path(media), media)
+        frames = sorted({index.at(time_s) for time_s in times_s})
+        self.clips.fetch(self.path(media), media, frames)
+        return frames
+
+    def open(self, media: Media, time_s: float | None = None) -> Image.Image:
+        """The upright RGB picture, of a video that of a presentation time.
+
+        ExampleError when the file is gone, is no longer what was stored, or has no frame of that time.
+        """
+        if media.kind == "video" or time_s is not None:
+            return self._open_frame(media, time_s)
         if media.sha256 in self._decoded:
             self._decoded.move_to_end(media.sha256)
             return self._decoded[media.sha256]
         return self._decode(media.sha256, self._read(media), media.origin)
 
+    def _open_frame(self, media: Media, time_s: float | None) -> Image.Image:
+        if media.kind != "video" or time_s is None:
+            raise ExampleError("media", "no_such_frame", f"{media.origin}: a {media.kind} at {time_s}")
+        frame = self.clips.index(self.path(media), media).exactly(time_s)
+        return self.clips.open(self.path(media), media, frame)
+
     def small(self, media: Media, least: int) -> Image.Image:
         """The picture, as `open`, but a JPEG may come smaller: its sides no shorter than `least` pixels."""
         return self._decoded.get(media.sha256) or decode(self._read(media), media.origin, least)
+
+    def content(self, media: Media) -> bytes:
+        """The file's bytes as they were stored; errors as those of `open`."""
+        return self._read(media)
 
     def _read(self, media: Media) -> bytes:
         try:
@@ -115,6 +190,29 @@ class MediaStore:
                 self._decoded.popitem(last=False)
         self._decoded.move_to_end(sha256)
         return self._decoded[sha256]
+
+
+@contextmanager
+def _hostile_path(path: Path) -> Iterator[None]:
+    """What the file system says of a path becomes a reason code."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise ExampleError("media", "missing_media", path.name) from None
+    except (OSError, ValueError) as error:
+        # ValueError: a name with a null in it
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ExampleError("media", "unreadable_media", f"{path.name}: {reason}") from None
+
+
+def _regular(path: Path, most: int) -> os.stat_result:
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        # reading a pipe or a device may never end
+        raise ExampleError("media", "unreadable_media", f"{path.name}: not a file")
+    if found.st_size > most:
+        raise ExampleError("media", "file_too_large", f"{path.name}: over {most} bytes")
+    return found
 
 
 def _place(content: bytes, target: Path, link: Path | None) -> None:
@@ -227,15 +325,27 @@ def cut(image: Image.Image, box: Box, size: tuple[int, int]) -> Image.Image:
     return part if part.size == size else part.resize(size, Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
 
 
+def blank(size: tuple[int, int]) -> Image.Image:
+    """A view without pixels of a source: plain middle grey."""
+    return Image.new("RGB", size, (128, 128, 128))
+
+
 def fingerprint(image: Image.Image) -> str:
     """Hash of a view: its size and its RGB bytes."""
     return hashlib.sha256(b"%dx%d:" % image.size + image.tobytes()).hexdigest()
 
 
-def to_jpeg(image: Image.Image, quality: int = 90) -> bytes:
-    """The picture as JPEG, for a teacher's request or a page."""
+def to_jpeg(image: Image.Image, quality: int = 90, subsampling: int = -1) -> bytes:
+    """The picture as JPEG, for a request or a page; subsampling 0 keeps the colour of small things."""
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
+    image.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
+    return buffer.getvalue()
+
+
+def to_png(image: Image.Image) -> bytes:
+    """The picture as PNG, pixel for pixel, for a model in this process."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 

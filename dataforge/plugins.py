@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dataforge.errors import ExampleError, UsageError
 from dataforge.prompts import Prompt, find_prompt
-from dataforge.records import Example, Failure, Trace, Verdict, View
+from dataforge.records import Call, Example, Failure, Scene, Trace, Verdict, View
 
 if TYPE_CHECKING:
     from dataforge.media import MediaStore
@@ -74,10 +74,20 @@ class Source(Plugin):
         """Rows never run out, so a run of it needs a limit."""
         return False
 
+    @property
+    def poses(self) -> bool:
+        """Examples may come without a question, as a Scene: a teacher makes it."""
+        return False
+
+    @property
+    def missing(self) -> str:
+        """What this machine lacks to read it, with the command that mends it; empty when all is here."""
+        return ""
+
     def read(self) -> Iterator[Row | Failure]:
         raise NotImplementedError
 
-    def example(self, row: Row, store: "MediaStore") -> Example:
+    def example(self, row: Row, store: "MediaStore") -> Example | Scene:
         """The example of a row; ExampleError where its picture or its answer is no use."""
         raise NotImplementedError
 
@@ -185,10 +195,18 @@ class Picture:
 
 
 class Message(NamedTuple):
-    """One chat message to a teacher; its parts in order."""
+    """One chat message to a teacher; its parts in order.
 
-    role: Literal["system", "user", "assistant"]
+    `call` is what an assistant has called through the API's own form; a message of role `tool` answers it by `call_id`.
+    """
+
+    role: Literal["system", "user", "assistant", "tool"]
     parts: tuple[str | Picture, ...]
+    call: Call | None = None
+    call_id: str = ""
+
+
+Purpose = Literal["write", "locate", "verify", "answer", "judge", "choose", "pose", "others", "play"]
 
 
 @dataclass(frozen=True)
@@ -197,15 +215,18 @@ class Request:
 
     `schema` is the JSON schema of the reply (an object of strings, numbers, arrays). `truth` is what a teacher that
     writes from the annotation may read; it is never sent anywhere. Requests that differ in `sample` alone are drawn
-    anew from the same model, and kept apart. `endpoint` is which of the teacher's endpoints to ask.
+    anew from the same model, and kept apart. `endpoint` is which of the teacher's endpoints to ask. `tools` are the
+    functions that the model may call in the API's own form; a call comes back in the reply's text, in tags. With the
+    purpose `play` the model's own failings (cut off, refused, empty) are replies too.
     """
 
-    purpose: Literal["write", "locate", "verify", "answer", "judge"]
+    purpose: Purpose
     messages: tuple[Message, ...]
     schema: Mapping[str, Any]
     truth: Mapping[str, Any] = field(default_factory=dict)
     sample: int = 0
     endpoint: int = 0
+    tools: tuple[Mapping[str, Any], ...] = ()
 
 
 class Reply(NamedTuple):
@@ -269,6 +290,8 @@ class Teacher(Plugin):
     """Replies are worth keeping: they cost something and differ from call to call."""
     sees: ClassVar[bool] = True
     """The pictures of a request are used, so they must be encoded."""
+    lossless: ClassVar[bool] = False
+    """Pictures are wanted as PNG, so that the model sees the very pixels of the views."""
 
     @property
     def title(self) -> str:

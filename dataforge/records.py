@@ -6,11 +6,12 @@ record does not know is refused, so a typo in a stored line is an error with a f
 """
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dataforge.errors import UsageError
 from dataforge.geometry import Box
@@ -21,13 +22,28 @@ SCHEMA_VERSION: Literal[1] = 1
 BY_HAND = "marked"
 """The name under which a person's word stands among the verdicts."""
 
-Kind = Literal["direct", "single", "recrop_once", "recrop_twice", "zoom_further", "compare"]
+Kind = Literal[
+    "direct",
+    "single",
+    "recrop_once",
+    "recrop_twice",
+    "zoom_further",
+    "compare",
+    "reselect",
+    "frames_then_zoom",
+    "rollout",
+]
+"""How a trace came about; a `rollout` is whatever a model did by itself, in training or in an evaluation."""
 Role = Literal["look", "mistake", "recover", "answer"]
 Learn = Literal["both", "thought", "call", "none"]
 SaidBy = Literal["annotation", "ocr", "teacher"]
 BoxUnit = Literal["pixels", "0..1", "0..1000"]
 CallForm = Literal["tagged", "native"]
 AnswerType = Literal["text", "number", "choice", "exact", "vqa", "list"]
+Control = Literal["", "blank", "elsewhere"]
+"""What comes back from a look instead of what was asked for: nothing, or another place of the same size."""
+Span = tuple[float, float]
+"""From and to, both included: seconds of presentation time in a video."""
 
 
 class Record(BaseModel):
@@ -48,6 +64,15 @@ class Placed(Record):
         return self
 
 
+def _ordered(span: Span | None) -> Span | None:
+    if span and not (math.isfinite(span[0]) and math.isfinite(span[1]) and span[0] <= span[1]):
+        raise ValueError(f"span {list(span)} is reversed")
+    return span
+
+
+SpanOrNone = Annotated[Span | None, AfterValidator(_ordered)]
+
+
 R = TypeVar("R", bound=Record)
 
 
@@ -59,9 +84,11 @@ class Media(Record):
     suffix: str = Field(
         pattern=r"^(\.[A-Za-z0-9]{1,8})?$", description="file name ending in the run's media folder, such as .jpg"
     )
-    width: int = Field(gt=0, description="pixels, upright (after EXIF orientation)")
+    width: int = Field(gt=0, description="pixels, upright (after EXIF orientation; of a video, and square)")
     height: int = Field(gt=0, description="pixels, upright")
     frames: int = Field(default=1, gt=0)
+    span_s: SpanOrNone = Field(default=None, description="of a video: the times of its first and last frame")
+    decoder: Literal["", "pyav", "decord"] = Field(default="", description="of a video: whose pixels a trace shows")
     licence: str = ""
     origin: str = Field(default="", description="where it came from, without a path of the machine")
 
@@ -71,9 +98,14 @@ class Region(Placed):
 
     box: Box = Field(description="source pixels, upright")
     media: int = Field(default=0, ge=0, description="index into the example's media")
+    span_s: SpanOrNone = Field(default=None, description="of a video: the times at which it is there to be seen")
     label: str = Field(default="", description="a noun phrase, or the words that OCR read there")
     said_by: SaidBy = "annotation"
     text_px: float | None = Field(default=None, gt=0, description="glyph height in source pixels, where known")
+
+    def there_at(self, time_s: float | None) -> bool:
+        """Whether a view of that time can show it; a region of a picture is always there."""
+        return self.span_s is None or (time_s is not None and self.span_s[0] <= time_s <= self.span_s[1])
 
 
 class Example(Record):
@@ -90,6 +122,30 @@ class Example(Record):
     media: tuple[Media, ...] = Field(min_length=1)
     evidence: tuple[Region, ...] = Field(default=(), description="where the annotation says the answer lies")
     context: tuple[Region, ...] = Field(default=(), description="other places; OCR words; dropped from a trace")
+    category: str = Field(default="", description="a benchmark's own division of its questions")
+
+
+class Known(Record):
+    """A question that whoever drew a picture can ask of a place in it: what a teacher without eyes may say."""
+
+    place: int = Field(ge=0, description="index into the scene's places")
+    question: str
+    choices: tuple[str, ...] = Field(min_length=2, description="the right one first")
+    subject: str = Field(description="object, colour, material, text or count")
+    detail_px: float = Field(gt=0, description="size in source pixels of what must be told apart")
+
+
+class Scene(Record):
+    """Media without a question: a teacher poses one, on one of the places or on one that it finds."""
+
+    id: str = Field(min_length=1)
+    group: str = Field(description="shared by all scenes on one image")
+    source: str
+    split: str = ""
+    media: tuple[Media, ...] = Field(min_length=1, max_length=1)
+    places: tuple[Region, ...] = Field(default=(), description="worth a question: small, and like no other place")
+    context: tuple[Region, ...] = Field(default=(), description="other places")
+    known: tuple[Known, ...] = ()
 
 
 class Call(Record):
@@ -99,16 +155,34 @@ class Call(Record):
     arguments: dict[str, Any] = {}
 
 
+class Frame(NamedTuple):
+    """A frame of a video: its place in the order of presentation, from 0, and its presentation time in seconds."""
+
+    number: int
+    time_s: float
+
+
 class View(Placed):
-    """One picture as shown: its number, size and hash, and which part of the source it shows."""
+    """One picture as shown: its number, size and hash, and which part of the source it shows.
+
+    A frame of a video is known by the hash of its media and its presentation time: an index means nothing once a file
+    has been cut, and a rate is a promise that many files break.
+    """
 
     number: int = Field(ge=1)
     width: int = Field(gt=0)
     height: int = Field(gt=0)
     sha256: str = Field(description="of size and RGB bytes as shown")
     media: int = 0
-    frame: int | None = None
+    frame: int | None = Field(default=None, description="of a video: its place in the order of presentation, from 0")
+    time_s: float | None = Field(default=None, description="of a video: presentation time, to the microsecond")
     box: Box = Field(description="whole source pixels that were really cut")
+    blank: bool = Field(default=False, description="shown as plain grey: a control, to see whether looks matter")
+
+    @property
+    def moment(self) -> Frame | None:
+        """The frame of a video that it shows."""
+        return None if self.frame is None or self.time_s is None else Frame(self.frame, self.time_s)
 
 
 class Observation(Record):
@@ -139,6 +213,16 @@ class Verdict(Record):
     detail: str = ""
 
 
+class Overview(Record):
+    """How a video is first shown: as so many frames, each a view."""
+
+    frames: int = Field(default=16, ge=1, le=512, description="at most; fewer where the video has fewer")
+    by: Literal["time", "scene", "key_frame"] = Field(
+        default="time", description="evenly in time, some of each scene, or what decodes by itself (fast)"
+    )
+    max_pixels: int = Field(default=128 * 28 * 28, gt=0, description="of one frame")
+
+
 class Student(Record):
     """What the student's own preprocessor does to a picture, and how the student writes a call.
 
@@ -151,6 +235,7 @@ class Student(Record):
     max_pixels: int = Field(default=1280 * 28 * 28, gt=0)
     box_unit: BoxUnit = Field(default="pixels", description="of the boxes in a call, on the view it names")
     calls: CallForm = Field(default="tagged", description="<tool_call> in the text, or OpenAI's tool_calls")
+    video: Overview = Overview()
 
 
 class Limits(Record):
@@ -177,9 +262,11 @@ class Provenance(Record):
     operations: tuple[Used, ...] = ()
     student: Student = Student()
     limits: Limits = Limits()
+    control: Control = Field(default="", description="what looks gave instead of what was asked for")
     teacher: str = Field(default="", description="plug-in and model")
     scripted: bool = Field(default=False, description="thoughts written from the annotation by rule, no model")
     answer_revealed: bool = Field(default=False, description="the teacher was told the answer")
+    posed: bool = Field(default=False, description="the teacher made the question, too")
     replies: tuple[str, ...] = Field(default=(), description="digests of the teacher's replies, in order")
     rewrites: int = Field(default=0, description="times that the teacher was sent back")
     smaller: int = Field(default=0, description="replies for which the teacher was shown the views at half their size")
@@ -192,6 +279,34 @@ class Provenance(Record):
     )
     seed: int = 0
     pillow: str = Field(default="", description="version that cut the views: a hash may differ under another")
+
+
+class Tokens(Record):
+    """What a policy read and sampled in a rollout, token for token, and what it was worth.
+
+    The student's own ids are in `spans` and nowhere else; they are never made again from text.
+    """
+
+    ids: tuple[int, ...] = Field(description="of the whole conversation, an image as many as it has features")
+    spans: tuple[tuple[int, int], ...] = Field(description="first and past-last index of each sampled turn")
+    logprobs: tuple[float, ...] = Field(description="of the sampled ids, in order, under what they were sampled from")
+    policy: int = Field(description="updates that the policy had had")
+    seed: int = Field(description="of the sampling")
+    ended: Literal["answer", "turns", "length", "room"] = Field(
+        description="with an answer; after the last turn allowed; with a turn cut off; with no room for another"
+    )
+    correct: float | None = None
+    bonus: float | None = None
+    penalty: float | None = None
+    advantage: float | None = None
+
+    @property
+    def mask(self) -> list[bool]:
+        """Per id: the student sampled it."""
+        sampled = [False] * len(self.ids)
+        for start, end in self.spans:
+            sampled[start:end] = [True] * (end - start)
+        return sampled
 
 
 class Trace(Record):
@@ -207,6 +322,7 @@ class Trace(Record):
     kind: Kind
     verdicts: tuple[Verdict, ...] = ()
     provenance: Provenance
+    tokens: Tokens | None = Field(default=None, description="of a rollout: what the policy sampled")
 
     @property
     def looks(self) -> tuple[Step, ...]:

@@ -93,6 +93,8 @@ def _step(number: int, step: Step) -> Iterator[RenderableType]:
 def _described(view: View) -> str:
     box = ", ".join(f"{side:g}" for side in view.box)
     frame = "" if view.frame is None else f", frame {view.frame}"
+    if view.blank:
+        return f"image {view.number}: {view.width}x{view.height}, shown as plain grey"
     return f"image {view.number}: {view.width}x{view.height}, shows [{box}] of picture {view.media + 1}{frame}"
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from dataforge.geometry import Box
 from dataforge.media import MediaStore, cut, fit, to_jpeg
 from dataforge.plugins import Picture
-from dataforge.records import Example, Region, Student, View
+from dataforge.records import Example, Region, Scene, Student, View
 
 LEAST_PIXELS = 256 * 28 * 28
 """A small part is enlarged to this area, as a zoom would."""
@@ -33,7 +33,7 @@ def of_view(view: View) -> Part:
     return Part(view.media, view.box, (view.width, view.height))
 
 
-def around(region: Region, example: Example, student: Student) -> Part:
+def around(region: Region, example: Example | Scene, student: Student) -> Part:
     """A region with a little air, in a size that the student's preprocessor leaves alone."""
     media = example.media[region.media]
     air = max(8.0, 0.15 * max(region.box.width, region.box.height))

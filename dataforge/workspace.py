@@ -1,9 +1,11 @@
 """Numbered views onto media: what the student has been shown so far.
 
 A view knows which box of which source picture it shows, so a box on a view of a view composes back to source pixels
-by multiplication, and every cut is made from the source in full resolution: nothing is blurred twice.
+by multiplication, and every cut is made from the source in full resolution: nothing is blurred twice. A view of a video
+also knows the presentation time of the frame that it shows.
 """
 
+import copy
 from collections.abc import Sequence
 
 from PIL import Image
@@ -11,7 +13,7 @@ from PIL import Image
 from dataforge.errors import OperationError
 from dataforge.geometry import Box
 from dataforge.media import MediaStore, cut, fingerprint, fit
-from dataforge.records import Limits, Media, Student, View
+from dataforge.records import Frame, Limits, Media, Student, View
 
 
 class Workspace:
@@ -24,6 +26,12 @@ class Workspace:
         self.views: list[View] = []
         self._store = store
         self._pictures: list[Image.Image] = []
+
+    def fork(self) -> "Workspace":
+        """Another workspace with the same views, that goes on by itself."""
+        other = copy.copy(self)
+        other.views, other._pictures = list(self.views), list(self._pictures)
+        return other
 
     def view(self, number: int) -> View:
         """View by number, from 1; an unknown one is the model's mistake."""
@@ -56,17 +64,49 @@ class Workspace:
         least = min(max(student.min_pixels, min_pixels or 0), most)
         return fit(box.width, box.height, student.patch, least, most)
 
-    def show(self, media: int, box: Box, min_pixels: int | None = None, max_pixels: int | None = None) -> View:
+    def first_look(self, media: int) -> None:
+        """Show a media item as a whole: a picture in full, a video as its overview; OperationError beyond limits."""
+        item = self.media[media]
+        if item.kind == "image":
+            self.show(media, self.whole(media))
+            return
+        frames = self._store.overview(item, self.student.video)
+        self.show_frames(media, frames, max_pixels=self.student.video.max_pixels)
+
+    def moments(self, media: int, times_s: Sequence[float]) -> list[Frame]:
+        """The frames of a video that are on screen at these times, each once, in order of time."""
+        return self._store.frames_at(self.media[media], times_s)
+
+    def show_frames(
+        self,
+        media: int,
+        frames: Sequence[Frame],
+        min_pixels: int | None = None,
+        max_pixels: int | None = None,
+    ) -> list[View]:
+        """Show whole frames of a video as the next views."""
+        return [self.show(media, self.whole(media), min_pixels, max_pixels, frame) for frame in frames]
+
+    def show(
+        self,
+        media: int,
+        box: Box,
+        min_pixels: int | None = None,
+        max_pixels: int | None = None,
+        frame: Frame | None = None,
+    ) -> View:
         """Cut a box of whole source pixels as the next view; refused when it would pass the episode's limits."""
         size = self.size(box, min_pixels, max_pixels)
         self._refuse_beyond_limits(size)
-        picture = cut(self._store.open(self.media[media]), box, size)
+        picture = cut(self._store.open(self.media[media], frame.time_s if frame else None), box, size)
         view = View(
             number=len(self.views) + 1,
             width=size[0],
             height=size[1],
             sha256=fingerprint(picture),
             media=media,
+            frame=frame.number if frame else None,
+            time_s=frame.time_s if frame else None,
             box=box,
         )
         self.views.append(view)

@@ -14,12 +14,15 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = [
     set("__init__ errors geometry records".split()),
-    set("plugins prompts manifest runs media workspace answers reading workers marks ordering".split())
+    set(
+        "plugins prompts recipe manifest runs media video workspace controls answers reading workers marks ordering".split()
+    )
     | set("alike.likeness alike.wording filter.verdicts".split())
     | set("ask.replies ask.tolerant ask.prices ask.tokens ask.budget".split()),
-    set("episode chat dialect operations posters sentences shown ask alike".split()),
-    set("locate compose write sources teachers checks".split()),
-    set("synth filter ask.batch ask.batch_api ask.gathering ask.cache report show view diff doctor".split()),
+    set("episode chat dialect operations posters scenes pages sentences shown ask alike".split()),
+    set("locate compose write pose sources teachers checks".split()),
+    set("synth filter ask.batch ask.batch_api ask.gathering ask.cache report survey show view diff doctor".split())
+    | set("evaluate publish".split()),
     set("cli".split()),
 ]
 """From the bottom; a module imports from its own layer or below. `ask.budget` wins over its folder's `ask`."""

@@ -9,6 +9,8 @@ so a dead key costs the calls in flight and not ten thousand.
 
 import asyncio
 import random
+import time
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 from dataforge.ask.budget import Purse
@@ -21,6 +23,8 @@ SHOWN = 200
 """Characters of a useless reply that its error shows."""
 BACK_OFF_S, LONGEST_BACK_OFF_S = 0.25, 30.0
 """Before the first further attempt; twice as long before each one after it."""
+SECONDS: ContextVar[list[float] | None] = ContextVar("SECONDS", default=None)
+"""Where a task that sets it finds how long each of its answered calls took; what comes from the cache notes nothing."""
 
 
 @dataclass
@@ -107,7 +111,7 @@ class Asking:
         self.counts.input_tokens += reply.input_tokens
         self.counts.output_tokens += reply.output_tokens
         self.counts.cost_usd += reply.cost_usd
-        if reply.finish != "stop":
+        if reply.finish != "stop" and request.purpose != "play":
             # paid for, so counted; of no use, so not kept
             self.counts.failed += 1
             usage = (reply.input_tokens, reply.output_tokens, reply.cost_usd)
@@ -144,7 +148,10 @@ class Asking:
         try:
             self._stop_if_fatal()
             self.counts.calls += 1
+            began = time.monotonic()
             reply = await self.teacher.ask(replace(request, endpoint=endpoint) if endpoint else request)
+            if (noted := SECONDS.get()) is not None:
+                noted.append(time.monotonic() - began)
         except Setback as setback:
             setback.endpoint = endpoint
             self.pace.set_back(place, setback)

@@ -15,6 +15,7 @@ from dataforge.cli.app import (
     RunName,
     RunsFolder,
     SourceName,
+    SourcePath,
     app,
     chosen_manifest,
     examples,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         "dataforge synth --source infographics --limit 24",
         "dataforge synth --source infographics --path InfographicVQA --teacher gpt-4.1-mini",
         "dataforge synth --source infographics --teacher Qwen2.5-VL-72B --base-url http://localhost:8000/v1",
+        "dataforge synth --source pixel_reasoner --path sa1b=SA-1B --path star=STAR --teacher gpt-4.1-mini",
         "dataforge synth --manifest mine.yaml --dry-run",
         "dataforge synth --manifest mine.yaml --budget 20 --batch",
     ),
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 def synth(
     source: SourceName = None,
     manifest: ManifestFile = None,
-    path: Annotated[Path | None, typer.Option(help="The source's folder or file of real data.")] = None,
+    path: SourcePath = None,
     teacher: Annotated[str | None, typer.Option(help="A teacher plug-in, or a model name at the endpoint.")] = None,
     base_url: Annotated[str | None, typer.Option(help="The OpenAI-compatible endpoint of the model.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Examples to read.")] = None,
@@ -77,8 +79,11 @@ def _synth(chosen: Manifest, runs: Path, as_json: bool, **how: Any) -> None:
     from dataforge import plugins, report
     from dataforge.cli import screen
     from dataforge.runs import Run
+    from dataforge.sources.mixed import stand_ins
     from dataforge.synth import synth as make
 
+    for sentence in stand_ins(plugins.build("source", chosen.source)):
+        screen.note(sentence)
     if not plugins.build("teacher", chosen.teacher).sees:
         screen.note("the scripted teacher writes thoughts from the annotation by rule: for trying, not for real data")
     with Run.start(runs, chosen) as run:

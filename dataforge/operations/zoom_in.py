@@ -31,8 +31,8 @@ class ZoomIn(Operation):
             target_image: The number of the image that the part lies on; 1 is the first image shown.
         """
         box = self.cut_box(workspace, bbox_2d, target_image)
-        media = workspace.view(target_image).media
-        return [workspace.show(media, box, self.min_pixels, self.max_pixels)]
+        target = workspace.view(target_image)
+        return [workspace.show(target.media, box, self.min_pixels, self.max_pixels, target.moment)]
 
     def cut_box(self, workspace: Workspace, bbox_2d: Box, target_image: int) -> Box:
         """The whole source pixels that `apply` cuts; OperationError where the call makes no sense."""

@@ -40,10 +40,10 @@ def whole(trace: Trace, media: int, pictures: Pictures) -> Element:
         drawing.append(el("rect", width=width, height=height, class_="absent"))
         drawing.append(el("text", sentence, x=12, y=height / 2, class_="absent"))
     for what, tag, box in _looks(trace, media):
-        drawing.append(_mark(box.mapped(frame, onto), onto, tag, what))
+        drawing.append(mark(box.mapped(frame, onto), onto, tag, what))
     for region in trace.regions:
         if region.media == media:
-            drawing.append(_mark(region.box.mapped(frame, onto), onto, "E", "evidence"))
+            drawing.append(mark(region.box.mapped(frame, onto), onto, "E", "evidence"))
     return el("figure", linked(drawing, pictures.link(trace, media=media)), _legend(trace, media))
 
 
@@ -73,11 +73,11 @@ def _marks_on(trace: Trace, view: View, onto: Box) -> Iterator[Element]:
     """The evidence that a view shows, without a tag that could hide it, and each look whose call names this view."""
     for region in trace.regions:
         if region.media == view.media and view.box.overlaps(region.box):
-            yield _mark(region.box.clamp(view.box).mapped(view.box, onto), onto, "", "evidence")
+            yield mark(region.box.clamp(view.box).mapped(view.box, onto), onto, "", "evidence")
     for step in trace.looks:
         if target(step) == view.number:
             for what, tag, box in _views(step, view.media):
-                yield _mark(box.clamp(view.box).mapped(view.box, onto), onto, tag, what)
+                yield mark(box.clamp(view.box).mapped(view.box, onto), onto, tag, what)
 
 
 def target(step: Step) -> int | None:
@@ -99,7 +99,7 @@ def _views(step: Step, media: int) -> Iterator[tuple[str, str, Box]]:
             yield ("mistake", f"{view.number} ✗", view.box) if mistake else ("look", str(view.number), view.box)
 
 
-def _mark(box: Box, frame: Box, tag: str, what: str) -> Element:
+def mark(box: Box, frame: Box, tag: str, what: str) -> Element:
     """A box with its tag: evidence is tagged at its right side, a look above its left end, so both can be read."""
     place = {"x": box.x1, "y": box.y1, "width": max(box.width, 1), "height": max(box.height, 1)}
     drawn = el("g", el("rect", class_="halo", **place), el("rect", class_="line", **place), class_=f"mark {what}")

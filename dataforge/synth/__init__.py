@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AsyncExitStack, aclosing, closing
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from dataforge import plugins
 from dataforge.ask.asking import Asking
@@ -38,6 +39,14 @@ EXAMPLE_TIMEOUT_S = 300.0
 
 ROUNDS_AHEAD = 16
 """Times the calls in flight by which results may run ahead of the slowest example."""
+
+
+class Makes(Protocol):
+    """Turns a row into what is stored of it, or into None where it has to wait."""
+
+    asking: Asking
+
+    async def make(self, row: Row | Failure) -> Trace | Failure | None: ...
 
 
 @dataclass
@@ -92,7 +101,7 @@ def synth(
     if manifest.limit is None and source.endless:
         raise UsageError("this source never ends: give --limit N")
     budget = budget or manifest_budget(manifest)
-    retried = _drop_failures(run, retry)
+    retried = drop_failures(run, retry)
     progress = asyncio.run(_synth(run, source, watch, budget, retry, batch))
     progress.retried = retried
     run.sort(item.id for item in itertools.islice(source.read(), manifest.limit))
@@ -104,7 +113,7 @@ def manifest_budget(manifest: Manifest) -> Budget | None:
     return None if manifest.budget is None else parse_budget(str(manifest.budget))
 
 
-def _drop_failures(run: Run, retry: Collection[str]) -> int:
+def drop_failures(run: Run, retry: Collection[str]) -> int:
     """Take out the failures that are to be made again; UsageError where a reason that was asked for isn't there."""
     reasons = {failure.reason for failure in run.failures()} if retry else set()
     for reason in retry:
@@ -198,7 +207,7 @@ async def make_in_rounds(
 async def make_all(
     run: Run,
     source: Source,
-    maker: Maker,
+    maker: Makes,
     progress: Progress,
     watch: Callable[[Progress], None],
 ) -> None:

@@ -24,6 +24,7 @@ from dataforge.ask.prices import Pictures, find_price
 from dataforge.ask.tokens import request_tokens
 from dataforge.ask.tolerant import parse_object
 from dataforge.ask.transport import CONNECT_S, Answer, Transport, connected, encode
+from dataforge.dialect import arguments_json, message_text
 from dataforge.errors import ExampleError, UsageError
 from dataforge.plugins import Message, Picture, Reply, Request, Setback, Teacher
 
@@ -206,6 +207,8 @@ class OpenaiApi(Teacher):
         body: dict[str, Any] = {"model": self.model, "messages": messages, habit.limit: self.max_tokens}
         if self.temperature is not None:
             body["temperature"] = self.temperature
+        if request.tools:
+            body["tools"] = [dict(tool) for tool in request.tools]
         if not request.schema:
             return body
         if habit.form == "json_schema":
@@ -234,7 +237,8 @@ class OpenaiApi(Teacher):
             raise ExampleError("teacher", "bad_reply", f"content is a {type(content).__name__}")
         ended = first.get("finish_reason")
         finish = "refused" if refusal or ended == "content_filter" else "cut_off" if ended == "length" else "stop"
-        text = (content or str(refusal or "")).encode("utf-8", "replace").decode()
+        text = message_text(message) if message.get("tool_calls") else content or str(refusal or "")
+        text = text.encode("utf-8", "replace").decode()
         if not text.strip() and finish == "stop":
             finish = "empty_reply"
         usage = completion.get("usage")
@@ -305,8 +309,15 @@ def smaller(request: Request) -> Request:
 def _content(message: Message, detail: str) -> dict[str, Any]:
     """A message as the API wants it; plain text where there is no picture, which every server takes."""
     if all(isinstance(part, str) for part in message.parts):
-        return {"role": message.role, "content": "\n\n".join(str(part) for part in message.parts)}
-    return {"role": message.role, "content": [_part(part, detail) for part in message.parts]}
+        content: dict[str, Any] = {"role": message.role, "content": "\n\n".join(map(str, message.parts))}
+    else:
+        content = {"role": message.role, "content": [_part(part, detail) for part in message.parts]}
+    if message.call:
+        function = {"name": message.call.name, "arguments": arguments_json(message.call)}
+        content["tool_calls"] = [{"id": message.call_id, "type": "function", "function": function}]
+    elif message.call_id:
+        content["tool_call_id"] = message.call_id
+    return content
 
 
 def _part(part: str | Picture, detail: str) -> dict[str, Any]:

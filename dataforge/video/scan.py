@@ -1,0 +1,149 @@
+"""A video file described by PyAV without decoding more than its first frame."""
+
+import itertools
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import av
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from dataforge.errors import ExampleError
+from dataforge.media import MAX_ASPECT, MAX_PIXELS
+from dataforge.video.index import TURNS, Index
+
+LEAST_SHAPE, MOST_SHAPE = Fraction(1, 8), Fraction(8)
+"""Pixel shapes outside of these are nonsense in the file, and passed over."""
+
+
+def describe(path: Path) -> Index:
+    """The frames of a video file; ExampleError("media", reason) where it is none, or not a whole one."""
+    with opened(path) as container:
+        stream = _chosen(container)
+        number, base = stream.index, stream.time_base
+        frame = _first_frame(container, stream)
+        turn, (width, height) = _turn(frame), _square(frame, stream)
+        if turn[0] == 0:
+            width, height = height, width
+        codec = stream.codec_context.codec.canonical_name
+    if width * height > MAX_PIXELS:
+        raise ExampleError("media", "too_many_pixels", f"{width}x{height}")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise ExampleError("media", "extreme_aspect", f"{width}x{height}")
+    if base is None:
+        raise ExampleError("media", "no_times", "the stream has no time base")
+    pts, keys = _packets(path, number)
+    index = Index(
+        stream=number,
+        codec=codec,
+        width=width,
+        height=height,
+        turn=turn,
+        time_base=(base.numerator, base.denominator),
+        pts=pts,
+        keys=keys,
+    )
+    if any(later <= earlier for earlier, later in itertools.pairwise(index.times)):
+        raise ExampleError("media", "no_times", "two frames have the same time")
+    return index
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[InputContainer]:
+    """The file open for reading; whatever FFmpeg says of a broken one becomes an ExampleError."""
+    try:
+        with av.open(str(path), metadata_errors="ignore") as container:
+            yield container
+    except av.error.InvalidDataError as error:
+        raise ExampleError("media", "broken_video", str(error.strerror)) from None
+    except (MemoryError, av.error.MemoryError):
+        raise ExampleError("media", "out_of_memory", "its frames don't fit into the decoder's memory") from None
+    except av.error.FFmpegError as error:
+        raise ExampleError("media", "broken_video", f"{type(error).__name__}: {error.strerror}") from None
+
+
+def _chosen(container: InputContainer) -> VideoStream:
+    """The stream that a player would show; never a cover picture."""
+    streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+    if not streams:
+        raise ExampleError("media", "no_video", "there is no moving picture in the file")
+    best = container.streams.best("video")
+    return next((stream for stream in streams if best is not None and stream.index == best.index), streams[0])
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame:
+    stream.thread_type = "NONE"
+    for frame in container.decode(stream):
+        if not frame.is_corrupt:
+            return frame
+    raise ExampleError("media", "no_frames", "nothing in it can be decoded")
+
+
+def _turn(frame: VideoFrame) -> tuple[int, int, int, int]:
+    """The display matrix, rounded to quarter turns and mirror images."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return (1, 0, 0, 1)
+    numbers = struct.unpack("=9i", bytes(cast(Any, matrix))[:36])
+    largest = max(abs(numbers[place]) for place in (0, 1, 3, 4)) or 1
+    a, b, c, d = (round(numbers[place] / largest) for place in (0, 1, 3, 4))
+    return (a, b, c, d) if (a, b, c, d) in TURNS else (1, 0, 0, 1)
+
+
+def _square(frame: VideoFrame, stream: VideoStream) -> tuple[int, int]:
+    """A frame's size once its pixels are square."""
+    shape = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
+    if not LEAST_SHAPE <= shape <= MOST_SHAPE:
+        shape = Fraction(1)
+    return max(1, round(frame.width * shape)), frame.height
+
+
+def _packets(path: Path, number: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Times of all frames and of the key frames, from the packets; from the decoder where packets have none."""
+    pts: list[int | None] = []
+    keys, read = [], 0
+    with opened(path) as container:
+        stream = container.streams[number]
+        for packet in container.demux(stream):
+            if not packet.size:
+                continue
+            read += 1
+            if packet.is_corrupt:
+                raise ExampleError("media", "truncated_video", f"packet {read} is cut off")
+            # what was cut away without being encoded again is there, but not to be shown
+            if not packet.is_discard:
+                pts.append(packet.pts)
+            if packet.is_keyframe and packet.pts is not None:
+                keys.append(packet.pts)
+        stated = len(stream.index_entries)
+    if read < stated:
+        raise ExampleError("media", "truncated_video", f"{read} of {stated} packets are there")
+    known = [one for one in pts if one is not None]
+    if len(known) == len(pts) == len(set(known)) and known:
+        return tuple(sorted(known)), tuple(sorted(keys))
+    return _as_decoded(path, number), ()
+
+
+def _as_decoded(path: Path, number: int) -> tuple[int, ...]:
+    with opened(path) as container:
+        times = [frame.pts for frame in container.decode(stream_of(container, number))]
+    known = [time for time in times if time is not None]
+    if not known or len(known) < len(times):
+        raise ExampleError("media", "no_times", "its frames have no presentation times")
+    return tuple(known)
+
+
+def stream_of(container: InputContainer, number: int) -> VideoStream:
+    """The video stream of that index, decoded in one thread: the workers fill the cores."""
+    stream = next(stream for stream in container.streams.video if stream.index == number)
+    stream.thread_type = "NONE"
+    return stream
