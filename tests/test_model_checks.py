@@ -13,6 +13,7 @@ from PIL import Image
 
 from dataforge import plugins
 from dataforge.answers.metrics import score
+from dataforge.ask.budget import Budget, Ledger
 from dataforge.checks.faithful import claimed_sight, readings, stands_in
 from dataforge.checks.necessary import rates, rotated
 from dataforge.errors import UsageError
@@ -383,6 +384,20 @@ def test_every_reason_has_its_trace() -> None:
     asking = {name: one for name, one in found.items() if issubclass(one, AskingCheck)}
     listed = {(name, reason) for name, one in asking.items() for reason in one.reasons}
     assert {(check, reason) for check, reason, *_ in PLANTED} == listed
+
+
+def test_a_budget_holds_for_the_filter_too(run: Run) -> None:
+    """A question is 1,000 tokens in and 100 out; the run's traces have been paid from the same purse."""
+    with TeacherServer(fill=eyes("", "42")) as server:
+        checks = [asked("necessary", server, samples=1)]
+        with pytest.raises(UsageError, match=r"budget reached.* of 12,000 tokens .*a higher one goes on"):
+            sift(run, checks, budget=Budget(tokens=12_000))
+        assert 0 < server.requests * 1100 <= 12_000
+        assert not (run.folder / "kept.jsonl").exists()
+        before = server.requests
+        sift(run, checks, budget=Budget(tokens=10**6))
+        assert len({json.dumps(body) for body in server.bodies}) == server.requests > before, "nothing is paid twice"
+    assert Ledger(run.folder / "spent.jsonl").total.input_tokens == 1000 * server.requests
 
 
 @pytest.mark.parametrize("name", ["necessary", "judged"])
