@@ -14,12 +14,11 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = [
     set("__init__ errors geometry records".split()),
-    set(
-        "plugins prompts recipe manifest runs media video workspace controls answers reading workers marks ordering".split()
-    )
+    set("plugins prompts recipe manifest runs media video workspace controls".split())
+    | set("answers reading workers marks ordering".split())
     | set("alike.likeness alike.wording filter.verdicts".split())
     | set("ask.replies ask.tolerant ask.prices ask.tokens ask.budget".split()),
-    set("episode chat dialect transcript operations posters scenes pages sentences shown ask alike".split()),
+    set("episode chat dialect transcript operations posters staged scenes pages sentences shown ask alike".split()),
     set("locate compose write pose sources teachers checks exporters".split()),
     set("synth filter ask.batch ask.batch_api ask.gathering ask.cache report survey show view diff doctor".split())
     | set("evaluate publish".split()),
