@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dataforge.errors import UsageError
-from dataforge.recipe import Lora, Sft
+from dataforge.recipe import Lora, Rl, Sft
 from training.encoding import files_of
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def load_student(checkpoint: str, recipe: Sft, accelerator: Accelerator) -> Any:
     return student
 
 
-def freeze(student: Any, recipe: Sft) -> Any:
+def freeze(student: Any, recipe: Sft | Rl) -> Any:
     """The student with only those weights asking for a gradient that the recipe trains."""
     if recipe.lora is not None:
         return with_adapters(student, recipe.lora)
