@@ -104,6 +104,10 @@ class Rl(Part):
     forced_look: float = Field(
         default=0.0, ge=0, lt=1, description="share of rollouts made to begin with a call, with importance weights"
     )
+    broken: Literal["drop", "wrong"] = Field(
+        default="drop",
+        description="rollouts without an answer of their own: left out (Mini-o3), or worth nothing (paper)",
+    )
     temperature: float = Field(default=1.0, gt=0)
     turns: int = Field(default=6, ge=1, description="of a rollout, the answer's included")
     turn_tokens: int = Field(default=2048, ge=1, description="sampled in one turn, at most")
