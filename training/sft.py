@@ -75,7 +75,7 @@ def prepare(checkpoint: str, traces: TraceSet, recipe: Sft, watch: Watch = lambd
 def train(job: Job, out: Path, watch: Watch = lambda progress: None) -> Path:
     """Train, or go on where a run in `out` stopped; returns the folder of the trained student."""
     if (finished := checkpoints.student_of(out)).exists():
-        checkpoints.agree(out, job, Accelerator())
+        checkpoints.agree(out, job, _accelerator(job.recipe))
         return finished
     training = Training(job, out, watch)
     training.run()
@@ -147,6 +147,7 @@ class Training:
             gradient_norm=math.nan if norm is None else float(norm),
             tokens=sum(self.rows[row].length for row in step.rows),
             learned=learned,
+            gpus=self.accelerator.num_processes,
             seconds=round(time.perf_counter() - began, 4),
             waited=round(waited / self.accelerator.num_processes, 4),
             memory_gb=round(peak_bytes(self.accelerator.device) / 1e9, 3),
@@ -201,7 +202,9 @@ def _accelerator(recipe: Sft) -> Accelerator:
     bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported())
     # a pass without pictures leaves the tower's weights out, which matters only where they are trained
     uneven = DistributedDataParallelKwargs(find_unused_parameters=not recipe.freeze_vision)
-    return Accelerator(mixed_precision="bf16" if bf16 else "no", kwargs_handlers=[uneven])
+    # unless told so, accelerate doesn't join processes on a machine without an accelerator
+    alone = torch.accelerator.current_accelerator() is None
+    return Accelerator(cpu=alone, mixed_precision="bf16" if bf16 else "no", kwargs_handlers=[uneven])
 
 
 def rate(step: int, steps: int, recipe: Sft) -> float:

@@ -61,10 +61,11 @@ def find(what: str, runs: Path) -> Run:
     none of these.
     """
     from dataforge import publish
-    from dataforge.publish import importing
     from dataforge.publish.record import RECORD, read_record, runs_name
 
     if what.endswith(".json"):
+        from dataforge.publish import importing
+
         return importing.import_release(Path(what), None, None, importing.Terms(), runs, lambda done: None).run
     if not (what.startswith("hub:") or (Path(what) / RECORD).is_file()):
         return Run.open(find_run(runs, what))
