@@ -37,7 +37,7 @@ def note(text: str) -> None:
 
 
 @contextlib.contextmanager
-def _bar(total: int | None, unit: str) -> Iterator[Callable[..., None]]:
+def bar(total: int | None, unit: str) -> Iterator[Callable[..., None]]:
     """A bar on stderr, only where that is a terminal; called with the count done, a status text, and a new total."""
     columns = (
         TextColumn(f"[bold]{unit}"),
@@ -64,13 +64,13 @@ def counting_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
 @contextlib.contextmanager
 def stage_progress(unit: str) -> Iterator[Callable[[int, str, int], None]]:
     """A bar whose total changes from stage to stage."""
-    with _bar(None, unit) as update:
+    with bar(None, unit) as update:
         yield update
 
 
 @contextlib.contextmanager
 def synth_progress(total: int | None) -> Iterator[Callable[[SynthProgress], None]]:
-    with _bar(total, "examples") as update:
+    with bar(total, "examples") as update:
         yield lambda progress: update(progress.read + progress.skipped, _synth_status(progress))
 
 
@@ -101,13 +101,13 @@ def _money(progress: SynthProgress, cost_usd: float) -> str:
 def filter_progress(run: Run) -> Iterator[Callable[[Sifted], None]]:
     with run.traces_path.open("rb") as lines:
         total = sum(1 for _ in lines)
-    with _bar(total, "traces") as update:
+    with bar(total, "traces") as update:
         yield lambda sifted: update(sifted.done, sifted.stage)
 
 
 @contextlib.contextmanager
 def survey_progress(total: int) -> Iterator[Callable[[int], None]]:
-    with _bar(total, "rows") as update:
+    with bar(total, "rows") as update:
         yield lambda done: update(done, "")
 
 
@@ -189,7 +189,7 @@ def _cost(estimate: Estimate) -> str:
 
 @contextlib.contextmanager
 def evaluation_progress(manifest: Manifest) -> Iterator[Callable[[SynthProgress], None]]:
-    with _bar(manifest.limit, manifest.name) as update:
+    with bar(manifest.limit, manifest.name) as update:
         yield lambda progress: update(progress.read + progress.skipped, _evaluation_status(progress))
 
 
