@@ -145,6 +145,8 @@ def laid_over(recipe: Part, changes: list[str]) -> Any:
         for name in outer:
             inside[name] = inside.get(name) or {}
             inside = inside[name]
+            if not isinstance(inside, dict):
+                raise UsageError(f"{change!r}: {name} holds no values of its own")
         inside[last] = _value(text)
     try:
         return type(recipe)(**content)

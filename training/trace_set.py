@@ -7,6 +7,7 @@ what is held of each is where its line begins.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,12 +58,14 @@ class TraceSet:
 def find(what: str, runs: Path) -> Run:
     """The run that a name stands for: a run's folder or name, a published set, or a Pixel Reasoner release.
 
-    A set, `hub:ORG/NAME` or its folder, and a release.json become run folders the first time; UsageError where it is
-    none of these.
+    A set, `hub:ORG/NAME` or its folder, and a release.json become run folders the first time, but not under a launcher
+    of several processes; UsageError where it is none of these.
     """
     from dataforge import publish
     from dataforge.publish.record import RECORD, read_record, runs_name
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # processes that run side by side would all unpack it
+        return Run.open(find_run(runs, what))
     if what.endswith(".json"):
         from dataforge.publish import importing
 
