@@ -77,8 +77,12 @@ def train(job: Job, out: Path, watch: Watch = lambda progress: None) -> Path:
     if (finished := checkpoints.student_of(out)).exists():
         checkpoints.agree(out, job, _accelerator(job.recipe))
         return finished
-    training = Training(job, out, watch)
-    training.run()
+    try:
+        training = Training(job, out, watch)
+        training.run()
+    except torch.OutOfMemoryError:
+        fix = "set pass_tokens lower, checkpointing: true, or lora; or share the weights by accelerate's FSDP"
+        raise UsageError(f"the GPU's memory is full: {fix}") from None
     watch(Progress("save", job.steps, job.steps))
     return checkpoints.save_student(out, job, training.accelerator, training.learner)
 
