@@ -118,6 +118,11 @@ def ours(folder: Path) -> None:
     )
     run = Run.open((folder / "runs" / "latest").resolve())
     job = sft.prepare(task["student"], open_set(run), recipe)
+    samples, every = sft.Samples(job.traces, job.codec, None), range(len(job.traces))
+    started = time.perf_counter()
+    for place in every:
+        samples[place]
+    made = time.perf_counter() - started
     began, ends, lines = time.perf_counter(), list[float](), list[Any]()
 
     def watch(progress: sft.Progress) -> None:
@@ -133,6 +138,7 @@ def ours(folder: Path) -> None:
         "ends": ends,
         "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "losses": [line.loss for line in lines],
+        "worker": sum(row.length for row in job.measured.rows) / made,
         "waited": sum(line.waited for line in lines[1:]) / sum(line.seconds for line in lines[1:]),
     }
     (folder / "ours.json").write_text(json.dumps(told))
@@ -190,6 +196,7 @@ def main() -> None:
         print(f"{side:6} {rates:9.0f} {begun:9.1f} s {peak:5.0f} MB  {losses[0]:.3f} {losses[-1]:.3f}")
     gain = statistics.median(rate(one["ours"], task) / rate(one["trl"], task) for one in rounds)
     print(f"ours / TRL: {gain:.2f}x; ours waited for data {first['ours']['waited']:.1%} of its time")
+    print(f"one worker reads, cuts and renders {first['ours']['worker']:.0f} tokens/s")
 
 
 if __name__ == "__main__":

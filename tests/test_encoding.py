@@ -1,5 +1,8 @@
 """Traces as token ids, mask, positions and pixels, against the students' own templates, processors and models."""
 
+import copy
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -472,3 +475,23 @@ def test_a_set_knows_its_operations_and_leaves_out_what_was_rejected(runs: Calla
     assert [traces.trace(place).id for place in range(len(traces))] == [trace.id for trace in run.traces()]
     assert [operation.name for operation in traces.operations] == ["zoom_in"]
     assert message(ChatTurn("assistant", (Part("a"), Part("b"))))["content"] == "ab"
+
+
+@pytest.mark.skipif("DATAFORGE_TRL_PYTHON" not in os.environ, reason="needs TRL's copies of the real templates")
+@pytest.mark.parametrize(("family", "calls"), FORMS)
+def test_our_templates_render_what_the_real_ones_do(
+    family: str, calls: str, codecs: dict[tuple[str, str], Codec], runs: Callable[[str, str], Run]
+) -> None:
+    """TRL keeps the checkpoints' own templates; they are read where it is installed."""
+    where = "import trl.chat_templates as one; print(list(one.__path__)[0])"
+    found = subprocess.run(
+        [os.environ["DATAFORGE_TRL_PYTHON"], "-c", where], capture_output=True, text=True, check=True
+    )
+    own = codecs[family, calls]
+    tokenizer = copy.deepcopy(own.tokenizer)
+    tokenizer.chat_template = (Path(found.stdout.strip()) / f"{family}.jinja").read_text()
+    real = Codec(tokenizer, own.image_processor, own.student, own.operations)
+    for trace in runs(family, calls).traces():
+        ours, theirs = render(trace, own), render(trace, real)
+        assert (ours.ids, ours.learn) == (theirs.ids, theirs.learn)
+        assert theirs.ids == whole_ids(trace, real)

@@ -97,6 +97,8 @@ class Training:
         self.out = out
         self.watch = watch
         self.accelerator = _accelerator(self.recipe)
+        if (deepspeed := self.accelerator.state.deepspeed_plugin) is not None:
+            deepspeed.deepspeed_config["train_micro_batch_size_per_gpu"] = 1  # it asks for a loader's; passes vary
         checkpoints.agree(out, job, self.accelerator)
         watch(Progress("load", 0, job.steps))
         set_seed(self.recipe.seed)  # of the adapters' first weights, the same everywhere
