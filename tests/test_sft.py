@@ -257,12 +257,15 @@ def test_the_vision_tower_stands_still_if_it_is_frozen(frozen: bool, student: st
     assert any("language_model" in name for name in moved)
 
 
-def test_tied_weights_stay_tied(run: Run, tmp_path: Path) -> None:
+def test_the_checkpoint_is_as_the_one_it_began_from_tied_weights_included(run: Run, tmp_path: Path) -> None:
     folder = tiny.build(tmp_path / "tied", size=SMALL, tie=True)
+    (folder / "video_preprocessor_config.json").write_text("{}")
     job = sft.prepare(str(folder), open_set(run), recipe(epochs=3, save_every=1))
     with pytest.raises(Killed):
         sft.train(job, tmp_path / "out", killed_at(2))
-    model = model_of(sft.train(job, tmp_path / "out"))
+    trained = sft.train(job, tmp_path / "out")
+    assert {path.name for path in trained.iterdir()} == {path.name for path in folder.iterdir()}
+    model = model_of(trained)
     assert model.lm_head.weight is model.model.language_model.embed_tokens.weight
     assert not torch.equal(model.lm_head.weight, model_of(folder).lm_head.weight)
 

@@ -22,7 +22,9 @@ app.add_typer(train, short_help="Train a student on traces.")
 Checkpoint = Annotated[str, typer.Option("--student", help="A Qwen2.5-VL or Qwen3-VL: folder, or name on the Hub.")]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="A value of the recipe, such as batch=32; repeatable."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="A value of the recipe, such as batch=32 (--dry-run lists all); repeatable."
+    ),
 ]
 Recipe = Annotated[Path | None, typer.Option("--manifest", "-m", help="Take the section `train` of this manifest.")]
 
