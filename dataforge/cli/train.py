@@ -23,7 +23,7 @@ Checkpoint = Annotated[str, typer.Option("--student", help="A Qwen2.5-VL or Qwen
 Changes = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="A value of the recipe, such as batch=32 (--dry-run lists all); repeatable."
+        "--set", metavar="KEY=VALUE", help="A value of the recipe, such as batch=32; --dry-run lists them."
     ),
 ]
 Recipe = Annotated[Path | None, typer.Option("--manifest", "-m", help="Take the section `train` of this manifest.")]
