@@ -19,7 +19,9 @@ import torch
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
+from dataforge import chat
 from dataforge.cli import app
+from dataforge.episode import replay
 from dataforge.errors import UsageError
 from dataforge.recipe import Lora, Sft, laid_over
 from dataforge.records import Verdict
@@ -27,6 +29,7 @@ from dataforge.runs import Run, write_lines
 from tests import tiny_run
 from training import batches, checkpoints, plan, sft, tiny
 from training.feed import Samples
+from training.render import render
 from training.trace_set import open_set
 
 SMALL = tiny.Size(hidden=64, layers=2, heads=4, vision_hidden=32, vision_layers=1, vision_heads=2, vocabulary=1024)
@@ -287,6 +290,38 @@ def test_traces_are_held_out_by_group_and_measured(student: str, tmp_path: Path)
     assert told[-1]["held_out_loss"] == pytest.approx(float(own), rel=1e-4)
 
 
+# ------------------------------------------------------------------------------------------------- another student
+
+
+@pytest.mark.parametrize(("calls", "unit"), [("tagged", "pixels"), ("native", "0..1000")])
+def test_a_set_is_cut_anew_for_a_student_with_other_squares(calls: str, unit: str, run: Run, tmp_path: Path) -> None:
+    folder = str(tiny.build(tmp_path / "three", "qwen3_vl", size=SMALL))
+    with pytest.raises(UsageError, match=r"--set student\.patch=32"):
+        sft.prepare(folder, open_set(run), FAST)
+    other = {"patch": 32, "min_pixels": 4096, "max_pixels": 16384, "calls": calls, "box_unit": unit}
+    job = sft.prepare(folder, open_set(run), recipe(epochs=1, student=other))
+    for place, recorded in enumerate(run.traces()):
+        trace = job.traces.trace(place)
+        assert not list(replay(trace, run.store))
+        assert [step.thought for step in trace.steps] == [step.thought for step in recorded.steps]
+        for new, old in zip(trace.all_views, recorded.all_views, strict=True):
+            assert min(new.box.coverage(old.box), old.box.coverage(new.box)) > 0.9
+            assert (new.width % 32, new.height % 32) == (0, 0)
+        written = json.dumps(chat.to_messages(trace, job.traces.operations, job.traces.student, system=None))
+        assert ("tool_calls" in written) == (calls == "native" and bool(trace.looks))
+    sft.train(job, tmp_path / "out")
+    assert lines(tmp_path / "out")[0]["loss"] > 0
+    with pytest.raises(UsageError, match=r"did you mean 'patch'"):
+        sft.prepare(folder, open_set(run), recipe(student={"path": 32}))
+
+
+def test_only_the_dialect_changes_where_the_views_fit(student: str, run: Run) -> None:
+    job = sft.prepare(student, open_set(run), recipe(student={"box_unit": "0..1"}))
+    assert [job.traces.trace(place) for place in range(3)] == list(run.traces())
+    text = job.codec.tokenizer.decode(render(job.traces.trace(0), job.codec).ids)
+    assert '"bbox_2d": [0.5, 0.5, 1.0, 1.0]' in text
+
+
 # ---------------------------------------------------------------------------------------------------------- bad input
 
 
@@ -326,7 +361,7 @@ def test_a_picture_that_breaks_on_the_way_stops_the_training(student: str, run: 
     path.write_bytes(content[:-40])
     for workers in (0, 1):
         job = sft.prepare(student, open_set(spoiled), recipe(workers=workers))
-        with pytest.raises(UsageError, match=r"square-0 can't be read any more: media: media_changed"):
+        with pytest.raises(UsageError, match=r"trace 1 can't be read any more: media: media_changed \(squares 0"):
             sft.train(job, tmp_path / f"out-{workers}")
 
 

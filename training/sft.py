@@ -67,6 +67,7 @@ class Job:
 
 def prepare(checkpoint: str, traces: TraceSet, recipe: Sft, watch: Watch = lambda progress: None) -> Job:
     """Read the student's small files and measure every trace; UsageError says what doesn't fit."""
+    traces = traces.for_student(recipe.student)
     codec = Codec.load(checkpoint, traces.student, traces.operations, system=recipe.system)
     measured = measure(traces, codec, recipe, lambda done: watch(Progress("measure", done, len(traces))))
     return Job(checkpoint, traces, codec, recipe, measured)

@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from dataforge import plugins
 from dataforge.errors import UsageError
@@ -19,6 +22,7 @@ from dataforge.media import MediaStore
 from dataforge.plugins import Operation
 from dataforge.records import Student, Trace, Used, parse_line
 from dataforge.runs import Run, find_run
+from training.recut import fits, recut
 
 
 @dataclass(frozen=True)
@@ -36,15 +40,30 @@ class TraceSet:
     """Reasons for which lines of the file are not in the set."""
     digest: str
     """Of the file's bytes."""
+    made_for: Student
+    """Where it isn't `student`, the traces are cut anew."""
+
+    def for_student(self, changes: dict[str, Any]) -> TraceSet:
+        """The same traces for the student that differs in these values; UsageError for one that isn't known."""
+        try:
+            student = Student.model_validate(self.student.model_dump() | changes)
+        except ValidationError as error:
+            raise UsageError(f"recipe: student: {plugins.explain(error, Student)}") from None
+        return replace(self, student=student)
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def trace(self, place: int) -> Trace:
-        """The trace at a place of the set."""
+        """The trace at a place of the set; ExampleError where it can't be cut for the student."""
         with self.path.open("rb") as lines:
             lines.seek(self.starts[place])
-            return parse_line(lines.readline().decode("utf-8"), Trace, self.path.name)
+            trace = parse_line(lines.readline().decode("utf-8"), Trace, self.path.name)
+        return self.cut(trace)
+
+    def cut(self, trace: Trace) -> Trace:
+        """A trace of the run as this set's student sees it; ExampleError as `recut`."""
+        return trace if fits(self.made_for, self.student) else recut(trace, self.store, self.student)
 
     @cached_property
     def operations(self) -> list[Operation]:
@@ -101,4 +120,6 @@ def open_set(run: Run) -> TraceSet:
         raise UsageError(f"{path} holds no trace that its checks keep")
     operations = tuple(used[name] for name in sorted(used))
     student = run.manifest.student
-    return TraceSet(path, run.store.folder, student, operations, tuple(starts), left_out, digest.hexdigest()[:12])
+    return TraceSet(
+        path, run.store.folder, student, operations, tuple(starts), left_out, digest.hexdigest()[:12], student
+    )

@@ -112,8 +112,9 @@ def preview(
     found = show.find_trace(find(run, runs), trace_id)
     traces, manifest_recipe = opened(run, runs, manifest)
     recipe = laid_over(manifest_recipe.sft, changes or [])
+    traces = traces.for_student(recipe.student)
     codec = Codec.load(student, traces.student, traces.operations, system=recipe.system)
-    screen.show_preview(found.id, render(found, codec, recipe.mistakes), as_json)
+    screen.show_preview(found.id, render(traces.cut(found), codec, recipe.mistakes), as_json)
 
 
 @train.command(
