@@ -22,9 +22,7 @@ app.add_typer(train, short_help="Train a student on traces.")
 Checkpoint = Annotated[str, typer.Option("--student", help="A Qwen2.5-VL or Qwen3-VL: folder, or name on the Hub.")]
 Changes = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="A value of the recipe, such as batch=32; --dry-run lists them."
-    ),
+    typer.Option("--set", metavar="KEY=VALUE", help="A value of the recipe, such as batch=32; --dry-run lists them."),
 ]
 Recipe = Annotated[Path | None, typer.Option("--manifest", "-m", help="Take the section `train` of this manifest.")]
 
@@ -82,6 +80,7 @@ def sft(
         screen.show_estimate(estimate(job, gpus, recipe.precision != "fp32"), recipe, gpus, as_json)
         return
     folder = out or Path("checkpoints") / f"{traces.path.parent.name}-{Path(student).name}"
+    screen.note_begun(folder)
     with screen.progress() as watch:
         trained = tuning.train(job, folder, watch)
     screen.show_trained(folder, trained, as_json)
