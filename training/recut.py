@@ -6,9 +6,8 @@ the new views by their share of the old ones; so a set that was made for a Qwen2
 
 from __future__ import annotations
 
-from dataforge import plugins
 from dataforge.chat import from_student, to_student
-from dataforge.episode import Episode
+from dataforge.episode import Episode, operations_of
 from dataforge.errors import ExampleError
 from dataforge.media import MediaStore
 from dataforge.records import Student, Trace
@@ -28,8 +27,7 @@ def recut(trace: Trace, store: MediaStore, student: Student) -> Trace:
 
     ExampleError("recut", reason) where the student is shown another number of views, or a call ends otherwise.
     """
-    made = trace.provenance
-    operations = [plugins.build("operation", {"name": used.name, **used.options}) for used in made.operations]
+    made, operations = trace.provenance, operations_of(trace)
     episode = Episode(trace.example, store, operations, student, made.limits)
     if len(episode.opening) != len(trace.views):
         raise ExampleError("recut", "other_opening", f"{len(episode.opening)} views, not {len(trace.views)}")
