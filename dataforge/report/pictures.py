@@ -54,7 +54,7 @@ class Pictures:
         return ""
 
     def opened(self, example: Example, media: int, time_s: float | None = None) -> Image.Image:
-        """A source picture, or a frame of a video; ExampleError where it is gone, changed, or its name leads elsewhere."""
+        """A source picture, or a frame of a video; ExampleError where it is gone, changed, or badly named."""
         if media >= len(example.media) or not re.fullmatch(r"(\.[A-Za-z0-9]{1,8})?", example.media[media].suffix):
             raise ExampleError("media", "bad_name")
         return self._store.open(example.media[media], time_s)
