@@ -1,15 +1,18 @@
 """The teacher's figures: speed, memory, limits, faults and kills, beside its rivals in one run.
 
-    .venv/bin/python benchmarks/teacher.py speed limits faults memory kills          about half an hour
-    .venv/bin/python benchmarks/teacher.py speed --peer datatrove=/venvs/dt --peer curator=/venvs/cu --repeat 3
+    .venv/bin/python benchmarks/teacher.py                        all but the peers, about a quarter of an hour
+    .venv/bin/python benchmarks/teacher.py speed --repeat 1       one section, once: two to three minutes
+    .venv/bin/python benchmarks/teacher.py peers limits --peer datatrove=/venvs/dt --peer curator=/venvs/cu --repeat 1
 
 A loopback endpoint with 200 ms latency (benchmarks/loopback.py) has a core of its own, each client another. Clients
 take turns within a repetition. `window` is first arrival to last reply, as the endpoint saw it; CPU and memory are of
 the client's whole process tree as far as it was waited for; `ms a call` is the CPU between a small and a large number
 of calls, start-up left out. `ours` is the whole path behind cut pictures: request, reply, parse, four checks, reply
-cache, ledger, trace. Peers need environments of their own (pins: datatrove[io]==0.10.1 httpx aiofiles aiosqlite xxhash;
-bespokelabs-curator==0.1.31; data-designer==0.9.6 data-designer-config==0.9.6 data-designer-engine==0.9.6;
-distilabel[openai,vision]==1.5.3 requests).
+cache, ledger, trace. There are 50 times as many calls as go at once, but with the peers at 256 at once 20 times as
+many, since two of them hold all rows with their pictures in memory (0.7 MB a row and more). Peers need environments
+of their own (pins: datatrove[io]==0.10.1 httpx aiofiles aiosqlite xxhash; bespokelabs-curator==0.1.31;
+data-designer==0.9.6 data-designer-config==0.9.6 data-designer-engine==0.9.6; distilabel[openai,vision]==1.5.3
+requests).
 """
 
 import argparse
@@ -38,6 +41,8 @@ CORES = sorted(os.sched_getaffinity(0))
 CLIENT, SERVER = CORES[0], CORES[-1]
 DELAY_S = 0.2
 ROUNDS, FEW_ROUNDS = 50, 10
+"""Calls, in times of those in flight; and the smaller number that start-up is told by."""
+PEER_ROUNDS, FEW_PEER_ROUNDS = {64: 50, 256: 20}, 2
 
 
 class Endpoint:
@@ -113,49 +118,52 @@ def table(title: str, *columns: str) -> Table:
 # ---------------------------------------------------------------------------------------------- speed
 
 
-def speed(base: Path, peers: dict[str, Path], repeat: int, rounds: int) -> None:
-    """Window, CPU, memory and disk of each client at 64 and at 256 in flight."""
-    clients = ["bare", "ours", "sdk-aiohttp", "sdk", *peers]
-    for most in (64, 256):
-        few, many = FEW_ROUNDS * most, rounds * most
-        found: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = defaultdict(list)
-        for _ in range(repeat):
-            for client in clients:
-                found[client].append((run(client, most, few, base, peers), run(client, most, many, base, peers)))
-        columns = (
-            "calls/s",
-            "of bare",
-            "window s",
-            "CPU ms a call",
-            "RSS MB",
-            "disk kB a call",
-            "peak",
-            "conn.",
-            "load",
-        )
-        shown = table(f"{most} in flight, {many:,} calls, ideal {most / DELAY_S:,.0f} calls/s", "client", *columns)
+def speed(base: Path, repeat: int, rounds: int, at: list[int]) -> None:
+    """dataforge between the floor and the SDK."""
+    for most in at:
+        race(["bare", "ours", "sdk-aiohttp", "sdk"], most, (min(FEW_ROUNDS, rounds // 2), rounds), base, {}, repeat)
+
+
+def against_peers(base: Path, peers: dict[str, Path], repeat: int, at: list[int]) -> None:
+    """dataforge beside the engines that somebody would use instead."""
+    for most in at:
+        race(["bare", "ours", *peers], most, (FEW_PEER_ROUNDS, PEER_ROUNDS.get(most, 20)), base, peers, repeat)
+
+
+def race(
+    clients: list[str], most: int, rounds: tuple[int, int], base: Path, peers: dict[str, Path], repeat: int
+) -> None:
+    """Window, CPU, memory and disk of each client with so many calls at once, the clients in turns."""
+    few, many = (number * most for number in rounds)
+    found: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = defaultdict(list)
+    for _ in range(repeat):
         for client in clients:
-            ends = [many_ for _, many_ in found[client] if many_["answered"] >= many]
-            if not ends:
-                shown.add_row(client, "failed", *[""] * 8)
-                continue
-            rates = [end["answered"] / end["window_s"] for end in ends]
-            floors = [b["answered"] / b["window_s"] for _, b in found["bare"]]
-            ratios = [rate / floor for rate, floor in zip(rates, floors, strict=False)]
-            cpu = [1000 * (b["cpu_s"] - a["cpu_s"]) / (many - few) for a, b in found[client]]
-            shown.add_row(
-                client,
-                f"{statistics.median(rates):,.0f}",
-                f"{statistics.median(ratios):.2f}",
-                f"{statistics.median(end['window_s'] for end in ends):.2f}",
-                f"{statistics.median(cpu):.2f}",
-                f"{max(end['rss_mb'] for end in ends):.0f}",
-                f"{ends[0]['disk_kb'] / many:.1f}",
-                f"{ends[0]['peak']}",
-                f"{ends[0]['connections']}",
-                f"{max(end['load'] for end in ends):.1f}",
-            )
-        CONSOLE.print(shown)
+            found[client].append((run(client, most, few, base, peers), run(client, most, many, base, peers)))
+    title = f"{most} in flight, {many:,} calls, ideal {most / DELAY_S:,.0f} calls/s; median of {repeat}"
+    shown = table(title, "client", "calls/s", "of bare", "window s", "process s", "CPU ms a call", "RSS MB",
+                  "disk kB a call", "peak", "conn.", "load")  # fmt: skip
+    floors = [many_["answered"] / many_["window_s"] for _, many_ in found["bare"]]
+    for client in clients:
+        ends = [many_ for _, many_ in found[client] if many_["answered"] >= many]
+        if not ends:
+            shown.add_row(client, "failed", *[""] * 9)
+            continue
+        rates = [end["answered"] / end["window_s"] for end in ends]
+        cpu = [1000 * (b["cpu_s"] - a["cpu_s"]) / (many - few) for a, b in found[client]]
+        shown.add_row(
+            client,
+            f"{statistics.median(rates):,.0f}",
+            f"{statistics.median(rate / floor for rate, floor in zip(rates, floors, strict=False)):.2f}",
+            f"{statistics.median(end['window_s'] for end in ends):.2f}",
+            f"{statistics.median(end['process_s'] for end in ends):.1f}",
+            f"{statistics.median(cpu):.2f}",
+            f"{max(end['rss_mb'] for end in ends):.0f}",
+            f"{ends[0]['disk_kb'] / many:.1f}",
+            f"{ends[0]['peak']}",
+            f"{ends[0]['connections']}",
+            f"{max(end['load'] for end in ends):.1f}",
+        )
+    CONSOLE.print(shown)
 
 
 # ---------------------------------------------------------------------------------------------- limits, faults, memory
@@ -206,7 +214,7 @@ def memory(base: Path) -> None:
 def kills(base: Path, times: int = 20, every_s: float = 3.0) -> None:
     """kill -9 again and again: the union against one unbroken run, and what was asked twice."""
     log, most = base / "requests.txt", 64
-    calls = int(times * every_s * most / DELAY_S * 0.5)
+    calls = int(times * every_s * most / DELAY_S * 0.65)
     whole, torn = base / "whole", base / "torn"
     for folder in (whole, torn):
         shutil.rmtree(folder, ignore_errors=True)
@@ -258,11 +266,13 @@ def _traces(folder: Path) -> list[bytes]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sections = ["speed", "limits", "faults", "memory", "kills"]
-    parser.add_argument("sections", nargs="*", default=sections, help=", ".join(sections))
+    parser.add_argument("sections", nargs="*", default=sections, help=", ".join([*sections, "peers"]))
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=VENV")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="calls, in times of those in flight")
+    parser.add_argument("--at", action="append", type=int, help="calls at once; repeatable; 64 and 256 if none")
     given = parser.parse_args()
+    at: list[int] = given.at or [64, 256]
     peers = {name: Path(venv).absolute() for name, _, venv in (peer.partition("=") for peer in given.peer)}
     if CLIENT == SERVER:
         CONSOLE.print("[yellow]one core alone: client and endpoint share it, and no figure means much[/]")
@@ -274,7 +284,9 @@ def main() -> None:
         pictures(base)
         for section in given.sections:
             if section == "speed":
-                speed(base, peers, given.repeat, given.rounds)
+                speed(base, given.repeat, given.rounds, at)
+            elif section == "peers":
+                against_peers(base, peers, given.repeat, at)
             elif section == "limits":
                 limits(base, peers, given.repeat)
             elif section == "faults":

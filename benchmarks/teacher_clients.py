@@ -13,6 +13,7 @@ import contextlib
 import gc
 import json
 import os
+import pickle
 import resource
 import sys
 import time
@@ -165,17 +166,17 @@ class Cut:
         look = Look(role="look", call=call, observation=episode.act(call), target="the third row")
         assert not look.observation.error, look
         self.draft = Draft(self.example, (region,), "single", (), episode.opening, (look,))
-        self.pictures = [Picture(jpeg, f"{number:064d}") for number, jpeg in enumerate(jpegs)]
+        pictures = [Picture(jpeg, f"{number:064d}") for number, jpeg in enumerate(jpegs)]
+        assert all(picture.base64 for picture in pictures)  # as in `shown.encoded`
+        self.pictures = [pickle.dumps(picture) for picture in pictures]
 
     async def run(self, group: str, job: Any, name: str, row: Any) -> Any:
         import dataclasses
 
-        from dataforge.plugins import Picture
         from dataforge.synth.bench import Ready
 
-        kept = self.pictures[row.content % PICTURES]
-        # a picture of its own for each example, as in a run: what is made once is made once for each
-        picture = Picture(bytes(bytearray(kept.jpeg)), kept.sha256)
+        # a picture of its own for each example, as it comes from a worker
+        picture = pickle.loads(self.pictures[row.content % PICTURES])
         question = f"What does the third row of picture {row.content} say?"
         example = self.example.model_copy(update={"id": row.id, "group": row.group, "question": question})
         return Ready(dataclasses.replace(self.draft, example=example), (picture,))

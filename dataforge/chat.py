@@ -78,6 +78,8 @@ class ChatTurn(NamedTuple):
     """Index into the trace's steps; None before the first."""
     call: Call | None = None
     """In the native form the call as written, in the student's box unit."""
+    learn: bool = False
+    """The loss sees what is no part: the native call, and the end of the turn."""
 
 
 def question_text(example: Example) -> str:
@@ -191,7 +193,7 @@ def student_turn(
     """A step as the student's turn: thought, then call or boxed answer; `answer` is "" in all but the last step.
 
     A thought that already says the answer in a box gets no second one. `learn` marks the texts that the loss sees; the
-    boxed answer counts as a call.
+    boxed answer counts as a call, and so does the end of the turn.
     """
     thought, answer = clean(step.thought).strip(), " ".join(answer.split())
     written = to_student(step.call, operations, views, student) if step.call else None
@@ -207,7 +209,8 @@ def student_turn(
     parts = [Part(thought, learn=step.learn in ("both", "thought"))] if thought else []
     if said and not (written and student.calls == "native"):
         parts.append(Part(f"\n{said}" if thought else said, learn=step.learn in ("both", "call")))
-    return ChatTurn("assistant", tuple(parts), index, written if student.calls == "native" else None)
+    native = written if student.calls == "native" else None
+    return ChatTurn("assistant", tuple(parts), index, native, learn=step.learn in ("both", "call"))
 
 
 def result_turns(step: Step, index: int, student: Student) -> list[ChatTurn]:

@@ -208,10 +208,10 @@ def parse_message(
 
     Never raises, as `parse_turn`.
     """
-    return parse_turn(_as_text(message), operations, views, student)
+    return parse_turn(message_text(message), operations, views, student)
 
 
-def _as_text(message: Mapping[str, Any]) -> str:
+def message_text(message: Mapping[str, Any]) -> str:
     """A message's text with its native calls put into tags, however odd their shape."""
     content = message.get("content")
     parts = content if isinstance(content, list) else [{"text": content}]

@@ -6,6 +6,7 @@ pixels in each of them. A call that can't be run gives an error sentence, never 
 
 from __future__ import annotations
 
+import copy
 import inspect
 import typing
 from collections.abc import Iterator, Sequence
@@ -14,11 +15,12 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from dataforge import plugins
+from dataforge.controls import Misled
 from dataforge.errors import ExampleError, OperationError
 from dataforge.geometry import Box
 from dataforge.media import MediaStore
 from dataforge.plugins import Operation
-from dataforge.records import Call, Example, Limits, Observation, Student, Trace, Used, View
+from dataforge.records import Call, Control, Example, Limits, Observation, Student, Trace, Used, View
 from dataforge.workspace import Workspace
 
 
@@ -32,23 +34,34 @@ class Episode:
         operations: Sequence[Operation],
         student: Student,
         limits: Limits,
+        control: Control = "",
+        seed: int = 0,
     ) -> None:
         self.example = example
         self.operations = {short_name(operation): operation for operation in operations}
         self.limits = limits
-        self.workspace = Workspace(store, example.media, student, limits)
-        self.ran = 0
+        self.control, self.seed = control, seed
+        self.workspace = (Misled if control else Workspace)(store, example.media, student, limits)
         try:
             for index in range(len(example.media)):
                 self.workspace.first_look(index)
         except OperationError as error:
             raise ExampleError("show", error.reason, f"the first views pass the limits: {error}") from None
         self.opening = tuple(self.workspace.views)
+        self.restart()
 
     def restart(self) -> None:
         """Back to the opening views, as if nothing had been called."""
         self.workspace.drop_after(len(self.opening))
         self.ran = 0
+        if isinstance(self.workspace, Misled):
+            self.workspace.mislead(self.control, f"{self.seed} {self.example.id}")
+
+    def fork(self) -> Episode:
+        """Another episode at the same point, that goes on by itself: a group's rollouts share what they begin with."""
+        other = copy.copy(self)
+        other.workspace = self.workspace.fork()
+        return other
 
     def act(self, call: Call) -> Observation:
         """Run a call and say what came back; a call that can't be run changes nothing."""
@@ -69,7 +82,8 @@ class Episode:
     def _operation(self, name: str) -> Operation:
         if name not in self.operations:
             known = ", ".join(self.operations)
-            raise OperationError("unknown_operation", f"There is no operation {name!r}. Use one of: {known}.")
+            fix = f"Use one of: {known}." if known else "None is offered: answer from what you see."
+            raise OperationError("unknown_operation", f"There is no operation {name!r}. {fix}")
         return self.operations[name]
 
 
@@ -139,14 +153,25 @@ def used(operations: Sequence[Operation]) -> tuple[Used, ...]:
     return tuple(Used(name=operation.name, options=operation.model_dump(mode="json")) for operation in operations)
 
 
-def replay(trace: Trace, store: MediaStore) -> Iterator[tuple[str, str]]:
-    """Run a stored trace's calls again and yield each difference as (what, detail); nothing when all is the same.
+def operations_of(trace: Trace) -> list[Operation]:
+    """A trace's operations, rebuilt with the recorded options, so a changed manifest doesn't matter."""
+    return [plugins.build("operation", {"name": use.name, **use.options}) for use in trace.provenance.operations]
 
-    Operations are rebuilt with the recorded options, so a changed manifest doesn't matter.
-    """
+
+def stage(trace: Trace, store: MediaStore) -> Episode:
+    """The episode that a trace was recorded in, before its first call."""
     provenance = trace.provenance
-    operations = [plugins.build("operation", {"name": use.name, **use.options}) for use in provenance.operations]
-    episode = Episode(trace.example, store, operations, provenance.student, provenance.limits)
+    made_with = (provenance.student, provenance.limits, provenance.control, provenance.seed)
+    return Episode(trace.example, store, operations_of(trace), *made_with)
+
+
+def replay(trace: Trace, store: MediaStore) -> Iterator[tuple[str, str]]:
+    """Run a stored trace's calls again and yield each difference as (what, detail); nothing when all is the same."""
+    return differences(trace, stage(trace, store))
+
+
+def differences(trace: Trace, episode: Episode) -> Iterator[tuple[str, str]]:
+    """Run the trace's calls in its episode, as `replay`; afterwards the episode's workspace holds its pictures."""
     yield from _differences("first views", trace.views, episode.opening)
     for number, step in enumerate(trace.steps, start=1):
         if step.call is None:

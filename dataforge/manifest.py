@@ -1,25 +1,29 @@
 """The manifest: one strict YAML file that names the parts of a run.
 
 What shapes a trace (source, teacher, operations, limits, locate, mix, write, validate, student, seed, prompts) goes
-into the digest, which names the run folder; what does not (workers, limit, filter) stays out, so it can change
-between two runs of one folder.
+into the digest, which names the run folder; what does not (workers, limit, budget, filter, push, train) stays out,
+so it can change between two runs of one folder.
 """
 
 import difflib
 import hashlib
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from dataforge import plugins
 from dataforge.errors import UsageError
 from dataforge.prompts import Prompt, find_prompt, shipped_folder
+from dataforge.recipe import Part, Train
 from dataforge.records import Kind, Limits, Overview, SaidBy, Student, VideoBackend
 
 Spec = str | dict[str, Any]
+Arm = Literal["with", "without", "blank", "elsewhere"]
 
 PAPER_MIX: dict[Kind, float] = {"single": 0.3, "recrop_once": 0.2, "recrop_twice": 0.2, "zoom_further": 0.3}
 """Shares of image traces by kind: Pixel Reasoner, Table 2."""
@@ -28,14 +32,11 @@ PROMPTS = ("write", "rewrite", "locate", "verify")
 """Prompts whose text shapes a trace."""
 VIDEO_PROMPTS = ("write_video", "locate_video", "verify_video")
 """The same, in a run whose operations work on videos."""
+POSE_PROMPTS = ("choose", "pose", "others", "necessary")
+"""The same, in a run whose source leaves questions to the teacher."""
 CHECK_PROMPTS = ("judge", "necessary", "faithful")
 """Prompts of checks that ask a model: a run keeps them, outside its digest."""
-
-
-class Part(BaseModel):
-    """Base of the manifest's parts: an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+LOADED = tuple(dict.fromkeys((*PROMPTS, *VIDEO_PROMPTS, *POSE_PROMPTS, *CHECK_PROMPTS)))
 
 
 class Locate(Part):
@@ -44,6 +45,17 @@ class Locate(Part):
     order: tuple[SaidBy, ...] = ("annotation", "ocr", "teacher")
     match: float = Field(default=0.85, gt=0, le=1, description="least likeness of an answer and the words found")
     tries: int = Field(default=2, ge=1, description="boxes asked of the teacher before giving up")
+
+
+class Pose(Part):
+    """How a teacher makes a question on a picture that comes without one."""
+
+    tries: int = Field(default=2, ge=1, description="places tried before a picture is given up")
+    places: int = Field(default=6, ge=0, description="places of the source's that are shown to choose from")
+    most_area: float = Field(default=0.05, gt=0, le=1, description="of a place of the teacher's own, in pictures")
+    samples: int = Field(default=3, ge=1, description="times that the question is asked of the whole view")
+    most_whole: float = Field(default=0.34, ge=0, le=1, description="rate of right answers that is still luck")
+    others: int = Field(default=4, ge=0, description="other places like it that are looked at")
 
 
 class Compose(Part):
@@ -70,6 +82,46 @@ class Direct(Part):
     least: float = Field(default=0.5, gt=0, le=1, description="share of right ones that shows that no look is needed")
 
 
+class Evaluate(Part):
+    """How a model, which stands in the teacher's place, is tried on a benchmark."""
+
+    title: str = Field(description="the benchmark's own name")
+    metric: str = Field(default="accuracy", description="what its score is called: the `answer` check's value")
+    arm: Arm = Field(default="with", description="operations offered, or not, or looks that come back without use")
+    turns: int = Field(default=12, ge=1, description="of the model, at most")
+    system: str = Field(default="You are a helpful assistant.", description="before the operations, if any")
+
+
+class Push(Part):
+    """How a run is published. It shapes no trace, so it stays outside the digest."""
+
+    to: str = Field(default="", description="hub:ORG/NAME, or a folder")
+    title: str = Field(default="", description="of the card; the manifest's name if none")
+    public: bool = Field(default=False, description="a new repository can be read by everyone")
+    pictures: Literal["all", "views", "none"] = Field(
+        default="all", description="views and whole sources; views, the sources named by hash; geometry and hashes"
+    )
+    encoding: Literal["jpeg", "png"] = Field(
+        default="jpeg", description="of views; png is exact, and several times larger"
+    )
+    quality: int = Field(default=90, ge=1, le=100, description="of JPEG")
+    splits: dict[str, float] = Field(default={"train": 0.98, "validation": 0.02}, description="shares of the groups")
+    shares: dict[str, float] = Field(
+        default={}, description="of several runs in one set, by manifest name; all of each if none"
+    )
+    licence: str = Field(default="", description="of the set, as the Hub writes it; that of the pictures if none")
+    shard_mb: int = Field(default=500, ge=1, description="size of a parquet file")
+
+    @model_validator(mode="after")
+    def _shares_are_shares(self) -> Self:
+        for name, parts in (("splits", self.splits), ("shares", self.shares)):
+            if any(share <= 0 for share in parts.values()):
+                raise ValueError(f"{name}: each share must be above 0")
+        if not self.splits or not all(re.fullmatch(r"[a-z][a-z0-9_]*", split) for split in self.splits):
+            raise ValueError("splits needs names of small letters, digits and _ such as train, validation")
+        return self
+
+
 class Manifest(Part):
     """One run, from source to checks."""
 
@@ -81,18 +133,35 @@ class Manifest(Part):
     operations: tuple[Spec, ...] = ("zoom_in",)
     limits: Limits = Limits()
     locate: Locate = Locate()
+    pose: Pose = Pose()
     compose: Compose = Compose()
     mix: dict[Kind, float] = PAPER_MIX
+    evaluate: Evaluate | None = Field(default=None, description="of a run that tries a model instead of making traces")
     direct: Direct | None = Field(default=None, description="who writes traces of kind `direct`; the teacher if none")
     write: Write = Write()
     validate_: tuple[Spec, ...] = Field(default=("well_formed", "grounded", "answer", "no_leak"), alias="validate")
     filter: tuple[Spec, ...] = ("well_formed", "grounded", "answer", "no_leak", "replay")
+    push: Push = Push()
     limit: int | None = Field(default=None, ge=1, description="examples to read")
     video_backend: VideoBackend = Field(default="auto", description="auto is exact on every file; decord, checked")
     video_limit_s: float = Field(default=60.0, gt=0, description="for describing a video, or decoding what is asked")
     workers: int | None = Field(default=None, ge=1, description="processes that cut pictures; one a core")
+    budget: str | float | None = Field(default=None, description="what the run may pay at most: 20, 20usd, 5Mtok")
     stop_after: int = Field(default=25, ge=1, description="failures of one reason in a row that stop the run")
+    train: Train = Train()
     prompts: dict[str, str] = Field(default={}, description="texts of the prompts, filled when loaded")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _several_are_one(cls, content: Any) -> Any:
+        """`sources`, a list of sources with shares, is the source `mixed`, with stand-ins put where they are needed."""
+        if not isinstance(content, dict) or "sources" not in content:
+            return content
+        if "source" in content:
+            raise ValueError("give source or sources, not both")
+        mixed = plugins.build("source", {"name": "mixed", "of": content["sources"]})
+        several = {"name": "mixed", **mixed.model_dump(mode="json")}
+        return {key: value for key, value in content.items() if key != "sources"} | {"source": several}
 
     @model_validator(mode="after")
     def _mix_is_a_mix(self) -> Self:
@@ -104,7 +173,9 @@ class Manifest(Part):
     def shaping_prompts(self) -> tuple[str, ...]:
         """Names of the prompts whose text shapes a trace of this run."""
         operations = (plugins.build("operation", spec) for spec in self.operations)
-        return PROMPTS + (VIDEO_PROMPTS if any(operation.of_video for operation in operations) else ())
+        poses = plugins.build("source", self.source).poses
+        of_video = VIDEO_PROMPTS if any(operation.of_video for operation in operations) else ()
+        return PROMPTS + of_video + (POSE_PROMPTS if poses else ())
 
     def prompt(self, name: str) -> Prompt:
         return Prompt(name, self.prompts[name])
@@ -119,14 +190,18 @@ class Manifest(Part):
         shape = self.model_dump(mode="json", include=keep)
         if self.student.video == Overview():  # left out where nothing was changed, so that older runs keep their digest
             del shape["student"]["video"]
-        beside = {*CHECK_PROMPTS, *VIDEO_PROMPTS} - set(self.shaping_prompts)
+        beside = {*CHECK_PROMPTS, *VIDEO_PROMPTS, *POSE_PROMPTS} - set(self.shaping_prompts)
         shape["prompts"] = {name: text for name, text in self.prompts.items() if name not in beside}
+        if plugins.build("source", self.source).poses:
+            shape["pose"] = self.pose.model_dump(mode="json")
         if self.video_backend != "auto":
             shape["video_backend"] = self.video_backend
         if self.direct:  # left out where there is none, so that older runs keep their digest
             teacher = resolved("teacher", self.direct.teacher)
             prompt = find_prompt("guideline_plain").fingerprint
             shape["direct"] = self.direct.model_dump(mode="json") | {"teacher": teacher, "prompt": prompt}
+        if self.evaluate:
+            shape["evaluate"] = self.evaluate.model_dump(mode="json", exclude={"title", "metric"})
         shape["source"] = resolved("source", self.source)
         shape["teacher"] = resolved("teacher", self.teacher)
         shape["operations"] = [resolved("operation", spec) for spec in self.operations]
@@ -149,10 +224,12 @@ def load(
     changes: dict[str, Any] | None = None,
     source_path: Path | None = None,
     teacher: dict[str, Any] | None = None,
+    paths: Mapping[str, Path] | None = None,
 ) -> Manifest:
     """The manifest in a file, with single values laid over it; UsageError names file and key.
 
-    `teacher` replaces the manifest's, or is laid over it where both name the same plug-in.
+    `source_path` is where the source's data lie, `paths` where those of one of several do, by its name. `teacher`
+    replaces the manifest's, or is laid over it where both name the same plug-in.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -162,15 +239,28 @@ def load(
         raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UsageError(f"{path}: a manifest is a mapping of keys such as name, source, teacher")
-    content |= {
-        "prompts": {name: find_prompt(name, path.parent).text for name in (*PROMPTS, *VIDEO_PROMPTS, *CHECK_PROMPTS)}
-    } | (changes or {})
+    content |= {"prompts": {name: find_prompt(name, path.parent).text for name in LOADED}} | (changes or {})
     if source_path is not None:
+        if "sources" in content:
+            raise UsageError(f"{path} names several sources: say whose data lie there, as in --path NAME={source_path}")
         content["source"] = _spelled(content.get("source")) | {"path": str(source_path)}
+    if paths:
+        content["sources"] = _with_paths(content.get("sources"), paths, path)
     if teacher is not None:
         stated = _spelled(content.get("teacher"))
         content["teacher"] = (stated if stated.get("name") == teacher["name"] else {}) | teacher
     return parse(content, str(path))
+
+
+def _with_paths(parts: Any, paths: Mapping[str, Path], manifest: Path) -> list[dict[str, Any]]:
+    """The sources of a manifest, those that are named with a path."""
+    spelled = [_spelled(part) for part in parts] if isinstance(parts, list) else []
+    names = [part.get("name") for part in spelled]
+    for name in paths:
+        if name not in names:
+            there = ", ".join(map(str, names)) or "it has one alone"
+            raise UsageError(f"{manifest} has no source {name!r} among several: {there}")
+    return [part | ({"path": str(paths[name])} if (name := str(part.get("name"))) in paths else {}) for part in spelled]
 
 
 def _spelled(spec: Any) -> dict[str, Any]:

@@ -185,6 +185,10 @@ class MediaStore:
         """The picture, as `open`, but a JPEG may come smaller: its sides no shorter than `least` pixels."""
         return self._decoded.get(media.sha256) or decode(self._read(media), media.origin, least)
 
+    def content(self, media: Media) -> bytes:
+        """The file's bytes as they were stored; errors as those of `open`."""
+        return self._read(media)
+
     def _read(self, media: Media) -> bytes:
         try:
             content = self.path(media).read_bytes()
@@ -336,15 +340,27 @@ def cut(image: Image.Image, box: Box, size: tuple[int, int]) -> Image.Image:
     return part if part.size == size else part.resize(size, Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
 
 
+def blank(size: tuple[int, int]) -> Image.Image:
+    """A view without pixels of a source: plain middle grey."""
+    return Image.new("RGB", size, (128, 128, 128))
+
+
 def fingerprint(image: Image.Image) -> str:
     """Hash of a view: its size and its RGB bytes."""
     return hashlib.sha256(b"%dx%d:" % image.size + image.tobytes()).hexdigest()
 
 
-def to_jpeg(image: Image.Image, quality: int = 90) -> bytes:
-    """The picture as JPEG, for a teacher's request or a page."""
+def to_jpeg(image: Image.Image, quality: int = 90, subsampling: int = -1) -> bytes:
+    """The picture as JPEG, for a request or a page; subsampling 0 keeps the colour of small things."""
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
+    image.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
+    return buffer.getvalue()
+
+
+def to_png(image: Image.Image) -> bytes:
+    """The picture as PNG, pixel for pixel, for a model in this process."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 

@@ -19,13 +19,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dataforge.errors import ExampleError, UsageError
 from dataforge.prompts import Prompt, find_prompt
-from dataforge.records import Example, Failure, Trace, Verdict, View
+from dataforge.records import BoxUnit, Call, Example, Failure, Scene, Trace, Verdict, View
 
 if TYPE_CHECKING:
+    from datasets import Features
+
     from dataforge.media import MediaStore
+    from dataforge.transcript import Transcript
     from dataforge.workspace import Workspace
 
-Family = Literal["source", "operation", "check", "teacher"]
+Family = Literal["source", "operation", "check", "teacher", "exporter"]
 
 
 class Plugin(BaseModel):
@@ -74,10 +77,20 @@ class Source(Plugin):
         """Rows never run out, so a run of it needs a limit."""
         return False
 
+    @property
+    def poses(self) -> bool:
+        """Examples may come without a question, as a Scene: a teacher makes it."""
+        return False
+
+    @property
+    def missing(self) -> str:
+        """What this machine lacks to read it, with the command that mends it; empty when all is here."""
+        return ""
+
     def read(self) -> Iterator[Row | Failure]:
         raise NotImplementedError
 
-    def example(self, row: Row, store: "MediaStore") -> Example:
+    def example(self, row: Row, store: "MediaStore") -> Example | Scene:
         """The example of a row; ExampleError where its picture or its answer is no use."""
         raise NotImplementedError
 
@@ -188,10 +201,18 @@ class Picture:
 
 
 class Message(NamedTuple):
-    """One chat message to a teacher; its parts in order."""
+    """One chat message to a teacher; its parts in order.
 
-    role: Literal["system", "user", "assistant"]
+    `call` is what an assistant has called through the API's own form; a message of role `tool` answers it by `call_id`.
+    """
+
+    role: Literal["system", "user", "assistant", "tool"]
     parts: tuple[str | Picture, ...]
+    call: Call | None = None
+    call_id: str = ""
+
+
+Purpose = Literal["write", "locate", "verify", "answer", "judge", "choose", "pose", "others", "play"]
 
 
 @dataclass(frozen=True)
@@ -200,15 +221,18 @@ class Request:
 
     `schema` is the JSON schema of the reply (an object of strings, numbers, arrays). `truth` is what a teacher that
     writes from the annotation may read; it is never sent anywhere. Requests that differ in `sample` alone are drawn
-    anew from the same model, and kept apart. `endpoint` is which of the teacher's endpoints to ask.
+    anew from the same model, and kept apart. `endpoint` is which of the teacher's endpoints to ask. `tools` are the
+    functions that the model may call in the API's own form; a call comes back in the reply's text, in tags. With the
+    purpose `play` the model's own failings (cut off, refused, empty) are replies too.
     """
 
-    purpose: Literal["write", "locate", "verify", "answer", "judge"]
+    purpose: Purpose
     messages: tuple[Message, ...]
     schema: Mapping[str, Any]
     truth: Mapping[str, Any] = field(default_factory=dict)
     sample: int = 0
     endpoint: int = 0
+    tools: tuple[Mapping[str, Any], ...] = ()
 
 
 class Reply(NamedTuple):
@@ -272,6 +296,8 @@ class Teacher(Plugin):
     """Replies are worth keeping: they cost something and differ from call to call."""
     sees: ClassVar[bool] = True
     """The pictures of a request are used, so they must be encoded."""
+    lossless: ClassVar[bool] = False
+    """Pictures are wanted as PNG, so that the model sees the very pixels of the views."""
 
     @property
     def title(self) -> str:
@@ -320,11 +346,65 @@ class Teacher(Plugin):
         raise NotImplementedError
 
 
+class Exporter(Plugin):
+    """Lays kept traces out for another trainer.
+
+    Rows are made in worker processes from a transcript, in which calls have that trainer's words already. What a row
+    looks like to the trainer's own loader is `fault`'s to say; what becomes of the `learn` flags is `carries`'.
+    """
+
+    box_unit: BoxUnit | None = Field(default=None, description="of boxes in calls; the student's own if none")
+    tools: dict[str, str] = Field(default={}, description="names of operations there, such as {zoom_in: crop_image}")
+    padding: float | None = Field(
+        default=None, ge=0, le=0.5, description="by which the executor there widens a box; boxes as called if none"
+    )
+    quality: int = Field(default=90, ge=1, le=100, description="of the JPEG of a view")
+    root: str = Field(default="", description="put before each picture's path, which else is relative to the export")
+
+    file: ClassVar[str]
+    """Name of the file of rows: .json (one list), .jsonl or .parquet."""
+    embeds: ClassVar[bool] = False
+    """Pictures stand in the rows as bytes, not beside them as files."""
+    shows_sources: ClassVar[bool] = False
+    """Rows show the whole media in full resolution, as an executor needs them, and not the views."""
+    once_a_question: ClassVar[bool] = False
+
+    def rows(self, told: "Transcript") -> Iterator[dict[str, Any]]:
+        """The rows of one trace; ExampleError("export", reason) where the layout can't hold it."""
+        raise NotImplementedError
+
+    def fault(self, row: Mapping[str, Any]) -> str:
+        """What the trainer's own counting would find wrong with a row; empty where nothing."""
+        raise NotImplementedError
+
+    def carries(self, told: "Transcript") -> bool:
+        """The trainer, given these rows, learns just what the trace's flags say."""
+        return True
+
+    @property
+    def lost(self) -> str:
+        """What becomes of `learn` flags that the trainer has no place for."""
+        return ""
+
+    def features(self) -> "Features | None":
+        """The columns of a parquet file."""
+        return None
+
+    def beside(self) -> Mapping[str, str]:
+        """Other files of the export: name -> text."""
+        return {}
+
+    def path(self, name: str) -> str:
+        """A picture's path as rows name it."""
+        return f"{self.root.rstrip('/')}/images/{name}" if self.root else f"images/{name}"
+
+
 FAMILIES: dict[Family, tuple[str, type[Plugin]]] = {
     "source": ("dataforge.sources", Source),
     "operation": ("dataforge.operations", Operation),
     "check": ("dataforge.checks", Check),
     "teacher": ("dataforge.teachers", Teacher),
+    "exporter": ("dataforge.exporters", Exporter),
 }
 
 

@@ -23,14 +23,25 @@ BY_HAND = "marked"
 """The name under which a person's word stands among the verdicts."""
 
 Kind = Literal[
-    "direct", "single", "recrop_once", "recrop_twice", "zoom_further", "compare", "reselect", "frames_then_zoom"
+    "direct",
+    "single",
+    "recrop_once",
+    "recrop_twice",
+    "zoom_further",
+    "compare",
+    "reselect",
+    "frames_then_zoom",
+    "rollout",
 ]
+"""How a trace came about; a `rollout` is whatever a model did by itself, in training or in an evaluation."""
 Role = Literal["look", "mistake", "recover", "answer"]
 Learn = Literal["both", "thought", "call", "none"]
 SaidBy = Literal["annotation", "ocr", "teacher"]
 BoxUnit = Literal["pixels", "0..1", "0..1000"]
 CallForm = Literal["tagged", "native"]
 AnswerType = Literal["text", "number", "choice", "exact", "vqa", "list"]
+Control = Literal["", "blank", "elsewhere"]
+"""What comes back from a look instead of what was asked for: nothing, or another place of the same size."""
 VideoBackend = Literal["auto", "pyav", "decord"]
 """Who decodes videos; `auto` is the one that is exact on every file: PyAV."""
 Span = tuple[float, float]
@@ -113,6 +124,30 @@ class Example(Record):
     media: tuple[Media, ...] = Field(min_length=1)
     evidence: tuple[Region, ...] = Field(default=(), description="where the annotation says the answer lies")
     context: tuple[Region, ...] = Field(default=(), description="other places; OCR words; dropped from a trace")
+    category: str = Field(default="", description="a benchmark's own division of its questions")
+
+
+class Known(Record):
+    """A question that whoever drew a picture can ask of a place in it: what a teacher without eyes may say."""
+
+    place: int = Field(ge=0, description="index into the scene's places")
+    question: str
+    choices: tuple[str, ...] = Field(min_length=2, description="the right one first")
+    subject: str = Field(description="object, colour, material, text or count")
+    detail_px: float = Field(gt=0, description="size in source pixels of what must be told apart")
+
+
+class Scene(Record):
+    """Media without a question: a teacher poses one, on one of the places or on one that it finds."""
+
+    id: str = Field(min_length=1)
+    group: str = Field(description="shared by all scenes on one image")
+    source: str
+    split: str = ""
+    media: tuple[Media, ...] = Field(min_length=1, max_length=1)
+    places: tuple[Region, ...] = Field(default=(), description="worth a question: small, and like no other place")
+    context: tuple[Region, ...] = Field(default=(), description="other places")
+    known: tuple[Known, ...] = ()
 
 
 class Call(Record):
@@ -144,6 +179,7 @@ class View(Placed):
     frame: int | None = Field(default=None, description="of a video: its place in the order of presentation, from 0")
     time_s: float | None = Field(default=None, description="of a video: presentation time, to the microsecond")
     box: Box = Field(description="whole source pixels that were really cut")
+    blank: bool = Field(default=False, description="shown as plain grey: a control, to see whether looks matter")
 
     @property
     def moment(self) -> Frame | None:
@@ -228,9 +264,11 @@ class Provenance(Record):
     operations: tuple[Used, ...] = ()
     student: Student = Student()
     limits: Limits = Limits()
+    control: Control = Field(default="", description="what looks gave instead of what was asked for")
     teacher: str = Field(default="", description="plug-in and model")
     scripted: bool = Field(default=False, description="thoughts written from the annotation by rule, no model")
     answer_revealed: bool = Field(default=False, description="the teacher was told the answer")
+    posed: bool = Field(default=False, description="the teacher made the question, too")
     replies: tuple[str, ...] = Field(default=(), description="digests of the teacher's replies, in order")
     rewrites: int = Field(default=0, description="times that the teacher was sent back")
     smaller: int = Field(default=0, description="replies for which the teacher was shown the views at half their size")
@@ -243,6 +281,34 @@ class Provenance(Record):
     )
     seed: int = 0
     pillow: str = Field(default="", description="version that cut the views: a hash may differ under another")
+
+
+class Tokens(Record):
+    """What a policy read and sampled in a rollout, token for token, and what it was worth.
+
+    The student's own ids are in `spans` and nowhere else; they are never made again from text.
+    """
+
+    ids: tuple[int, ...] = Field(description="of the whole conversation, an image as many as it has features")
+    spans: tuple[tuple[int, int], ...] = Field(description="first and past-last index of each sampled turn")
+    logprobs: tuple[float, ...] = Field(description="of the sampled ids, in order, under what they were sampled from")
+    policy: int = Field(description="updates that the policy had had")
+    seed: int = Field(description="of the sampling")
+    ended: Literal["answer", "turns", "length", "room"] = Field(
+        description="with an answer; after the last turn allowed; with a turn cut off; with no room for another"
+    )
+    correct: float | None = None
+    bonus: float | None = None
+    penalty: float | None = None
+    advantage: float | None = None
+
+    @property
+    def mask(self) -> list[bool]:
+        """Per id: the student sampled it."""
+        sampled = [False] * len(self.ids)
+        for start, end in self.spans:
+            sampled[start:end] = [True] * (end - start)
+        return sampled
 
 
 class Trace(Record):
@@ -258,6 +324,7 @@ class Trace(Record):
     kind: Kind
     verdicts: tuple[Verdict, ...] = ()
     provenance: Provenance
+    tokens: Tokens | None = Field(default=None, description="of a rollout: what the policy sampled")
 
     @property
     def looks(self) -> tuple[Step, ...]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from dataforge.errors import UsageError
-from dataforge.manifest import Manifest, parse
+from dataforge.manifest import CHECK_PROMPTS, Manifest, parse
 from dataforge.media import MediaStore
 from dataforge.ordering import REPEATED, Shuffled
 from dataforge.records import Failure, Record, Trace, read_lines, to_line
@@ -105,6 +105,19 @@ class Run:
     def _changed_keys(self, stored: dict[str, Any]) -> str:
         ours = self.manifest.model_dump(mode="json", by_alias=True)
         return ", ".join(sorted(key for key in ours if stored.get(key) != ours[key])) or "a plug-in's defaults"
+
+    def judge_by(self, manifest: Manifest) -> None:
+        """Take another manifest's checks, with the prompts that they ask with, as the run's own from now on.
+
+        They are beside the digest: what has been made stays what it is.
+        """
+        asking = {name: text for name, text in manifest.prompts.items() if name in CHECK_PROMPTS}
+        changes = {"filter": manifest.filter, "prompts": self.manifest.prompts | asking}
+        self.manifest = self.manifest.model_copy(update=changes)
+        path = self.folder / "manifest.json"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content |= self.manifest.model_dump(mode="json", by_alias=True, include=set(changes))
+        write_whole(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
     def close(self) -> None:
         if self._lock is not None:

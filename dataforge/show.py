@@ -93,6 +93,8 @@ def _step(number: int, step: Step) -> Iterator[RenderableType]:
 
 def _described(view: View) -> str:
     box = ", ".join(f"{side:g}" for side in view.box)
+    if view.blank:
+        return f"image {view.number}: {view.width}x{view.height}, shown as plain grey"
     what = "picture" if view.time_s is None else "video"
     moment = "" if view.time_s is None else f" at {view.time_s:.2f} s"
     return f"image {view.number}: {view.width}x{view.height}, shows [{box}] of {what} {view.media + 1}{moment}"

@@ -14,7 +14,7 @@ from PIL import Image
 from dataforge.geometry import Box
 from dataforge.media import MediaStore, fit, to_jpeg
 from dataforge.plugins import Picture
-from dataforge.records import Example, Region, Student, View
+from dataforge.records import Example, Region, Scene, Student, View
 
 FRAMES = 8
 """Of a stretch of video, at most."""
@@ -51,7 +51,7 @@ def evidence(region: Region, example: Example, student: Student, store: MediaSto
     return [part._replace(time_s=frame.time_s) for frame in inside]
 
 
-def around(region: Region, example: Example, student: Student) -> Part:
+def around(region: Region, example: Example | Scene, student: Student) -> Part:
     """A region with a little air, in a size that the student's preprocessor leaves alone."""
     media = example.media[region.media]
     air = max(8.0, 0.15 * max(region.box.width, region.box.height))
@@ -61,9 +61,14 @@ def around(region: Region, example: Example, student: Student) -> Part:
 
 
 def encoded(image: Image.Image) -> Picture:
-    """A picture as JPEG, with its hash."""
+    """A picture as JPEG, with its hash.
+
+    Its base64 is made here too, in a worker or a thread: the loop that thousands of calls wait for has no time for it.
+    """
     jpeg = to_jpeg(image)
-    return Picture(jpeg, hashlib.sha256(jpeg).hexdigest())
+    picture = Picture(jpeg, hashlib.sha256(jpeg).hexdigest())
+    _ = picture.base64
+    return picture
 
 
 async def pictures(example: Example, parts: Sequence[Part], store: MediaStore) -> list[Picture]:

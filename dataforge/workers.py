@@ -43,6 +43,7 @@ class Workers:
 
     def _pool(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([self._setup.__module__])  # imported once for all workers, and shared
         return ProcessPoolExecutor(1, context, _set_up, (self._setup, self._arguments))
 
     async def run(self, group: str, job: Callable[..., T], *arguments: Any) -> T:

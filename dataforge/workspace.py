@@ -5,6 +5,7 @@ by multiplication, and every cut is made from the source in full resolution: not
 also knows the presentation time of the frame that it shows.
 """
 
+import copy
 from collections.abc import Sequence
 
 from PIL import Image
@@ -25,6 +26,12 @@ class Workspace:
         self.views: list[View] = []
         self._store = store
         self._pictures: list[Image.Image] = []
+
+    def fork(self) -> "Workspace":
+        """Another workspace with the same views, that goes on by itself."""
+        other = copy.copy(self)
+        other.views, other._pictures = list(self.views), list(self._pictures)
+        return other
 
     def view(self, number: int) -> View:
         """View by number, from 1; an unknown one is the model's mistake."""

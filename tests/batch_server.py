@@ -6,7 +6,9 @@
 A batch is worked on when it has been looked at `polls` times. Faults are set per server: `expire` (a share of the lines
 of the first batch is never reached), `fail` (a share of the lines ends in a 500), `spoil` (reasons by custom_id's
 turn), `busy` (creations refused with 429 first), `lost` (creations that succeed but whose reply is lost), `full` (a
-batch that fails first because the queue is full), `refuse` (a batch that fails validation).
+batch that fails first because the queue is full), `refuse` (a batch that fails validation), `dead_key` (every call is
+refused with 401), `away` (uploads are answered with 503), `too_large` and `too_long` (a line ends in a 400 while its
+first picture is larger than so many base64 characters), `old_limit` (a line with max_tokens ends in a 400).
 """
 
 import json
@@ -34,7 +36,8 @@ class BatchServer:
         usage: Callable[[Mapping[str, Any]], tuple[int, int]] | None = None,
         **faults: Any,
     ) -> None:
-        assert set(faults) <= {"expire", "fail", "length", "busy", "lost", "full", "refuse", "cancel"}, faults
+        known = {"expire", "fail", "length", "busy", "lost", "full", "refuse", "cancel"}
+        assert set(faults) <= known | {"dead_key", "away", "too_large", "too_long", "old_limit"}, faults
         self.fill, self.polls, self.faults = fill, polls, dict(faults)
         self.usage = usage or (lambda body: (1000, 100))
         self.files: dict[str, bytes] = {}
@@ -42,7 +45,7 @@ class BatchServer:
         self.paid: list[str] = []
         self.direct: list[dict[str, Any]] = []
         self.seen: list[dict[str, Any]] = []
-        self.spent_tokens = 0
+        self.spent_tokens = self.asked = 0
         self.lock = threading.Lock()
         handler = type("Bound", (_Handler,), {"owner": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -146,9 +149,10 @@ class BatchServer:
             if number >= reached:
                 expired = {"code": "batch_expired", "message": "This request could not be executed in time."}
                 bad.append(out | {"response": None, "error": expired})
-            elif number < failing:
-                body = {"error": {"message": "The server had an error", "type": "server_error", "code": None}}
-                bad.append(out | {"response": {"status_code": 500, "request_id": "r", "body": body}})
+            elif refused := self._refused(line["body"], number < failing):
+                status, message = refused
+                body = {"error": {"message": message, "type": "server_error", "code": None}}
+                bad.append(out | {"response": {"status_code": status, "request_id": "r", "body": body}})
             else:
                 self.seen.append(line["body"])
                 body = self.reply(line["body"], ("length",) if number < failing + too_long else ())
@@ -160,6 +164,19 @@ class BatchServer:
                 batch[name] = self.add_file("".join(json.dumps(row) + "\n" for row in rows).encode())["id"]
         batch["status"] = "cancelled" if cancelled else "expired" if reached < len(lines) else "completed"
         batch["request_counts"] = {"total": len(lines), "completed": len(good), "failed": len(bad)}
+
+    def _refused(self, body: Mapping[str, Any], failing: bool) -> tuple[int, str] | None:
+        """Status and message of a line that gets no completion."""
+        urls = [part["image_url"]["url"] for part in body["messages"][0]["content"] if part["type"] == "image_url"]
+        if failing:
+            return 500, "The server had an error"
+        if "old_limit" in self.faults and "max_tokens" in body:
+            return 400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+        if len(urls[0]) > self.faults.get("too_large", len(urls[0])):
+            return 400, "Image is too large: at most so many bytes"
+        if len(urls[0]) > self.faults.get("too_long", len(urls[0])):
+            return 400, "This model's maximum context length is 8192 tokens"
+        return None
 
     def reply(self, body: Mapping[str, Any], behave: tuple[str, ...] = ()) -> dict[str, Any]:
         schema = schema_of(body)
@@ -228,7 +245,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _post(self, path: str, content: bytes) -> None:
         owner = self.owner
-        if path == "files":
+        owner.asked += 1
+        if owner.faults.get("dead_key"):
+            self._send(401, {"error": {"message": "Incorrect API key provided", "code": "invalid_api_key"}})
+        elif path == "files" and owner.faults.get("away"):
+            self._send(503, {"error": {"message": "Service unavailable"}})
+        elif path == "files":
             form = _form(self.headers["content-type"], content)
             assert form["purpose"] == b"batch"
             self._send(200, owner.add_file(form["file"]))

@@ -91,7 +91,7 @@ class TeacherServer:
         *behave: str,
         first: Iterable[str] = (),
         fill: Fill | None = None,
-        say: Callable[[Mapping[str, Any]], str] = lambda body: "A fine picture, I would say.",
+        say: Callable[[Mapping[str, Any]], str | dict[str, Any]] = lambda body: "A fine picture, I would say.",
         delay_s: float = 0.0,
         log: Path | None = None,
         port: int = 0,
@@ -102,7 +102,7 @@ class TeacherServer:
         self.behave = set(behave)
         self.times: list[float] = []
         self.fill = fill or fixed_text
-        self.say = say  # where no form is asked for
+        self.say = say  # where no form is asked for; a text, or a whole message
         self.delay_s = SLOW_S if "slow" in behave else delay_s
         self.log = log
         self.bodies: list[dict[str, Any]] = []
@@ -223,7 +223,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(200, completion(body, self._text(body, behave), behave))
 
-    def _text(self, body: dict[str, Any], behave: set[str]) -> str:
+    def _text(self, body: dict[str, Any], behave: set[str]) -> str | dict[str, Any]:
         schema = schema_of(body, prompt_only="ignore_schema" in behave)
         if schema is None:
             return self.owner.say(body)
@@ -307,10 +307,11 @@ def _busy_headers(behave: set[str]) -> dict[str, str]:
     }.get(next(iter(behave), ""), {})
 
 
-def completion(body: Mapping[str, Any], text: str, behave: Iterable[str] = ()) -> dict[str, Any]:
-    """A chat completion with that text, bent by the behaviours."""
-    message: dict[str, Any] = {"role": "assistant", "content": text}
-    finish = "stop"
+def completion(body: Mapping[str, Any], said: str | dict[str, Any], behave: Iterable[str] = ()) -> dict[str, Any]:
+    """A chat completion with that text or message, bent by the behaviours."""
+    message: dict[str, Any] = {"role": "assistant", **({"content": said} if isinstance(said, str) else said)}
+    text = message.get("content") or ""
+    finish = "tool_calls" if message.get("tool_calls") else "stop"
     if "refusal" in behave:
         message = {"role": "assistant", "content": None, "refusal": "I can't help with that."}
     if "content_filter" in behave:

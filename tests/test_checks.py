@@ -1,5 +1,6 @@
 """Every reason code of every check, with the trace that trips it; a good trace passes them all."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -221,10 +222,20 @@ def test_changed_media_is_caught(make: Callable[[Kind], Trace], kit: Kit, tmp_pa
     assert check("replay").judge(trace, Kit(store)).reason == "media_changed"
 
 
+def test_a_picture_that_cannot_be_opened_is_caught(make: Callable[[Kind], Trace], tmp_path: Path) -> None:
+    """The stored file has the recorded hash, and is no picture."""
+    trace, content = make("single"), b"\xff\xd8\xff no picture at all"
+    media = trace.example.media[0].model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
+    store = MediaStore(tmp_path)
+    store.path(media).parent.mkdir(parents=True)
+    store.path(media).write_bytes(content)
+    assert check("replay").judge(with_example(trace, media=(media,)), Kit(store)).reason == "media_unreadable"
+
+
 def test_every_reason_has_its_trace() -> None:
     """A reason code that no test trips is a claim that no one has seen."""
     tripped = {(name, reason) for name, reason, _, _ in BROKEN}
-    beside = {("replay", "media_changed"), ("replay", "media_unreadable")}
+    beside = {("replay", "media_changed"), ("replay", "media_unreadable")}  # the two tests above
     listed = {(name, reason) for name in ALONE for reason in check(name).reasons}
     assert listed - tripped == beside
 

@@ -76,6 +76,21 @@ def test_filter_show_schema_plugins_doctor(home: Path) -> None:
     assert call("doctor", cwd=home).returncode == 0
 
 
+def test_a_manifest_changes_the_thresholds_of_a_stored_run(home: Path, tmp_path: Path) -> None:
+    shutil.copytree(home / "runs", tmp_path / "runs", symlinks=True)
+    strict = write(tmp_path, filter=["well_formed", {"name": "legible", "plain_px": 0.1, "plain_side_px": 0.1}])
+    result = call("filter", "--manifest", strict, "--json", cwd=tmp_path)
+    assert (result.returncode, json.loads(result.stdout)["rejections"]) == (1, {"legible: zoom_not_needed": 3})
+    again = call("filter", "--json", cwd=tmp_path)
+    assert json.loads(again.stdout)["rejected"] == 3, "the run's own from now on"
+    loose = write(tmp_path, filter=["well_formed", {"name": "legible", "least_px": 1.0}])
+    assert json.loads(call("filter", "-m", loose, "--json", cwd=tmp_path).stdout)["kept"] == 3
+    digest = json.loads((home / "runs" / "latest" / "manifest.json").read_text())["digest"]
+    assert json.loads((tmp_path / "runs" / "latest" / "manifest.json").read_text())["digest"] == digest
+    assert call("synth", "--source", "infographics", "--limit", 3, cwd=tmp_path).returncode == 0
+    refused(call("filter", "-m", loose, "--check", "answer", cwd=tmp_path), "--check or --manifest")
+
+
 def test_report_holds_its_pictures_and_asks_for_nothing(home: Path) -> None:
     page = (home / "runs" / "latest" / "report.html").read_text()
     assert "data:image/jpeg;base64," in page
@@ -132,6 +147,9 @@ def test_a_budget_ends_a_run_with_exit_1_and_says_how_to_go_on(tmp_path: Path) -
         flags = ["--source", "infographics", "--limit", 4, "--teacher", "tiny-vision", "--base-url", server.url]
         refused(call("synth", *flags, "--budget", "2", cwd=tmp_path), "no price is known", "5Mtok")
         refused(call("synth", *flags, "--budget", "lots", cwd=tmp_path), "no budget 'lots'", "20usd")
+        teacher = {"name": "openai_api", "model": "tiny-vision", "base_url": server.url}
+        named = write(tmp_path, teacher=teacher, budget=20)
+        refused(call("synth", "--manifest", named, cwd=tmp_path), "no price is known")
         assert server.requests == 0
         result = call("synth", *flags, "--budget", "7ktok", cwd=tmp_path)
         assert result.returncode == 1

@@ -13,6 +13,7 @@ from PIL import Image
 
 from dataforge import plugins
 from dataforge.answers.metrics import score
+from dataforge.ask.budget import Budget, Ledger
 from dataforge.checks.faithful import claimed_sight, readings, stands_in
 from dataforge.checks.necessary import rates, rotated
 from dataforge.errors import UsageError
@@ -294,6 +295,38 @@ def test_what_is_read_off_a_view_must_stand_there(run: Run) -> None:
             assert server.requests == 1, "what Tesseract reads needs no model"
 
 
+def test_what_ocr_has_read_there_needs_no_model(run: Run) -> None:
+    only(run, "poster-1")
+    change(run, "poster-1", with_thought(1, 'It says "ninety owls" here.'))
+
+    def by_ocr(trace: Trace) -> Trace:
+        read = trace.regions[0].model_copy(update={"label": "ninety owls", "said_by": "ocr"})
+        return trace.model_copy(update={"regions": (read,)})
+
+    with TeacherServer(fill=lambda schema, body: {"found": [False]}) as server:
+        assert sift(run, [asked("faithful", server)]).reasons == {"faithful: not_in_view": 1}
+        assert server.requests == 1
+        change(run, "poster-1", by_ocr)
+        assert sift(run, [asked("faithful", server)]).kept == 1
+        assert server.requests == 1
+
+
+def test_ocr_alone_decides_where_it_is_told_to(run: Run) -> None:
+    only(run, "poster-1")
+    change(run, "poster-1", with_thought(1, 'It says "bees 42" here, and 9,917.'))
+    run.manifest = run.manifest.model_copy(update={"teacher": "scripted"})
+    assert sift(run, ["faithful"]).kept == 1, "without a model what Tesseract misses proves nothing"
+    alone = [{"name": "faithful", "ocr_decides": True}]
+    if shutil.which("tesseract") is None:
+        with pytest.raises(UsageError, match="needs Tesseract"):
+            sift(run, alone)
+        return
+    assert sift(run, alone).reasons == {"faithful: not_in_view": 1}
+    assert "'9,917'" in verdicts(run, "faithful")["poster-1"].detail
+    change(run, "poster-1", with_thought(1, 'It says "bees 42" here.'))
+    assert sift(run, alone).kept == 1
+
+
 def test_a_judge_that_miscounts_is_no_reply(run: Run) -> None:
     only(run, "poster-1")
     change(run, "poster-1", with_thought(1, "It reads 9,917 here."))
@@ -319,11 +352,52 @@ def test_no_scripted_trace_is_called_unfaithful(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------- all of them
 
 
-def test_every_reason_of_these_checks_is_tripped_here() -> None:
-    text = Path(__file__).read_text()
-    for name in ("necessary", "judged", "faithful"):
-        for reason in plugins.find("check", name).reasons:  # type: ignore[attr-defined]
-            assert f"{reason}" in text, f"{name}: {reason}"
+CLAIMS, READS = "This is the right place, and the answer stands here.", "It reads 9,917 here."
+PLANTED: list[tuple[str, str, str, str, Fill]] = [
+    ("necessary", "answered_from_whole", "poster-1", "", eyes("42", "42")),
+    ("necessary", "not_answered_from_evidence", "poster-1", "", eyes("", "")),
+    ("necessary", "needs_a_look", "poster-0", "", eyes("", "42")),
+    ("necessary", "no_reply", "poster-1", "", lambda schema, body: {"answer": 42}),
+    ("judged", "low_score", "poster-2", "", scores(honesty=1)),
+    ("judged", "no_reply", "poster-2", "", scores(honesty=6)),
+    ("faithful", "claims_to_see", "poster-2", CLAIMS, scores()),
+    ("faithful", "not_in_view", "poster-2", READS, lambda schema, body: {"found": [False]}),
+    ("faithful", "no_reply", "poster-2", READS, scores()),
+]
+"""Check, reason, trace, what its second thought says instead, and what the model says."""
+
+
+@pytest.mark.parametrize(
+    ("check", "reason", "name", "thought", "fill"), PLANTED, ids=[f"{p[0]}-{p[1]}" for p in PLANTED]
+)
+def test_a_trace_trips_each_reason(run: Run, check: str, reason: str, name: str, thought: str, fill: Fill) -> None:
+    only(run, name)
+    if thought:
+        change(run, name, with_thought(1, thought))
+    with TeacherServer(fill=fill) as server:
+        assert sift(run, [asked(check, server)]).reasons == {f"{check}: {reason}": 1}
+
+
+def test_every_reason_has_its_trace() -> None:
+    """A reason code that no test trips is a claim that no one has seen."""
+    found = {name: plugins.find("check", name) for name in plugins.names("check")}
+    asking = {name: one for name, one in found.items() if issubclass(one, AskingCheck)}
+    listed = {(name, reason) for name, one in asking.items() for reason in one.reasons}
+    assert {(check, reason) for check, reason, *_ in PLANTED} == listed
+
+
+def test_a_budget_holds_for_the_filter_too(run: Run) -> None:
+    """A question is 1,000 tokens in and 100 out; the run's traces have been paid from the same purse."""
+    with TeacherServer(fill=eyes("", "42")) as server:
+        checks = [asked("necessary", server, samples=1)]
+        with pytest.raises(UsageError, match=r"budget reached.* of 12,000 tokens .*a higher one goes on"):
+            sift(run, checks, budget=Budget(tokens=12_000))
+        assert 0 < server.requests * 1100 <= 12_000
+        assert not (run.folder / "kept.jsonl").exists()
+        before = server.requests
+        sift(run, checks, budget=Budget(tokens=10**6))
+        assert len({json.dumps(body) for body in server.bodies}) == server.requests > before, "nothing is paid twice"
+    assert Ledger(run.folder / "spent.jsonl").total.input_tokens == 1000 * server.requests
 
 
 @pytest.mark.parametrize("name", ["necessary", "judged"])

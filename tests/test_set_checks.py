@@ -521,3 +521,53 @@ def test_verdicts_come_in_order_and_none_is_lost_in_a_chain(kit: Kit, tmp_path: 
         assert len(verdicts) == len(left)
         left = kept(left, verdicts)
     assert Counter(one.example.media[0].sha256 for one in left) == {one.sha256: 2 for one in media[1:]}
+
+
+# ---------------------------------------------------------------------------------------------- all of them
+
+
+TELLING = "How many cats lived beside the old stone bridge in the spring of 1907?"
+PLANTED: list[tuple[str, str, dict[str, Any]]] = [
+    ("duplicate", "same_question", {}),
+    ("duplicate", "unreadable_picture", {}),
+    ("contaminated", "image_in_evaluation_set", {}),
+    ("contaminated", "question_in_evaluation_set", {}),
+    ("contaminated", "unreadable_picture", {}),
+    ("balanced", "too_many_per_image", {"per_image": 1}),
+    ("balanced", "too_many_per_answer", {"per_answer": 1}),
+    ("balanced", "too_many_per_kind", {"per_kind": {"single": 0.3}}),
+    ("balanced", "too_many_per_source", {"per_source": {"drawn": 0.3}}),
+]
+
+
+@pytest.mark.parametrize(("name", "reason", "options"), PLANTED, ids=[f"{p[0]}-{p[1]}" for p in PLANTED])
+def test_a_trace_trips_each_reason(kit: Kit, tmp_path: Path, name: str, reason: str, options: dict[str, Any]) -> None:
+    """The second of three traces is the bad one."""
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "one.jpg").write_bytes(copy_of(picture(1)))
+    rows = {"question": TELLING, "answer": "7", "image": "one.jpg"}
+    (tmp_path / "set" / "rows.jsonl").write_text(json.dumps(rows) + "\n")
+    if name == "contaminated":
+        options = {"sets": [str(tmp_path / "set" / "rows.jsonl")]}
+    pictures = {"image_in_evaluation_set": 1, "same_question": 5, "too_many_per_image": 5}
+    media = put(kit, picture(pictures.get(reason, 6)))
+    if reason == "unreadable_picture":
+        media = media.model_copy(update={"sha256": "0" * 64})
+    bad = trace("bad", media, {"question_in_evaluation_set": TELLING}.get(reason, "How many visitors came?"))
+    others = {"too_many_per_kind": {"kind": "direct"}, "too_many_per_source": {"source": "other"}}.get(reason, {})
+    answer = "42" if reason == "too_many_per_answer" else "43"
+    first, last = put(kit, picture(5)), put(kit, picture(7))
+    traces = [trace("first", first), bad, trace("last", last, "Which boat is red?", answer, **others)]
+    told = {one.id: verdict.reason for one, verdict in zip(traces, sift(name, traces, kit, **options), strict=True)}
+    if name == "balanced":  # a draw decides which of them goes
+        assert reason in told.values()
+    else:
+        assert told == {"first": "", "bad": reason, "last": ""}
+
+
+def test_every_reason_has_its_trace() -> None:
+    """A reason code that no test trips is a claim that no one has seen."""
+    found = {name: plugins.find("check", name) for name in plugins.names("check")}
+    of_the_set = {name: one for name, one in found.items() if issubclass(one, SetCheck)}
+    listed = {(name, reason) for name, one in of_the_set.items() for reason in one.reasons}
+    assert {(name, reason) for name, reason, _ in PLANTED} == listed

@@ -22,7 +22,7 @@ from dataforge.alike.likeness import PICTURE_HASH, Likeness, Likenesses
 from dataforge.alike.wording import QUESTION_HASH, answer_hashes, shingles
 from dataforge.errors import ExampleError, UsageError
 from dataforge.media import MAX_BYTES, MediaStore
-from dataforge.records import Example, Failure, Record, Trace, parse_line, read_lines, to_line
+from dataforge.records import Example, Failure, Record, Scene, Trace, parse_line, read_lines, to_line
 from dataforge.runs import writing
 
 PICTURES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .avif .heic .heif .jp2 .ppm".split())
@@ -139,13 +139,13 @@ def read(spec: str, known: Likenesses) -> Iterator[Fingerprint | Failure]:
     return _rows(reading.table(path), path.name, known, path.parent)
 
 
-def of_example(example: Example, name: str, store: MediaStore, known: Likenesses) -> Fingerprint:
+def of_example(example: Example | Scene, name: str, store: MediaStore, known: Likenesses) -> Fingerprint:
     """The fingerprint of an example; ExampleError("media", reason) when a picture can't be opened."""
+    pictures = tuple(known.of(media, store) for media in example.media)
+    if isinstance(example, Scene):
+        return Fingerprint(id=name, pictures=pictures)
     return Fingerprint(
-        id=name,
-        pictures=tuple(known.of(media, store) for media in example.media),
-        question=shingles(example.question),
-        answers=answer_hashes(example.answers),
+        id=name, pictures=pictures, question=shingles(example.question), answers=answer_hashes(example.answers)
     )
 
 

@@ -9,7 +9,11 @@ so a dead key costs the calls in flight and not ten thousand.
 
 import asyncio
 import random
+import time
+from collections.abc import Awaitable, Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from dataforge.ask.budget import Purse
 from dataforge.ask.pace import Pace
@@ -17,10 +21,14 @@ from dataforge.ask.replies import ReplyCache, request_key, summarise
 from dataforge.errors import ExampleError, UsageError
 from dataforge.plugins import Reply, Request, Setback, Teacher
 
+T = TypeVar("T")
+
 SHOWN = 200
 """Characters of a useless reply that its error shows."""
 BACK_OFF_S, LONGEST_BACK_OFF_S = 0.25, 30.0
 """Before the first further attempt; twice as long before each one after it."""
+SECONDS: ContextVar[list[float] | None] = ContextVar("SECONDS", default=None)
+"""Where a task that sets it finds how long each of its answered calls took; what comes from the cache notes nothing."""
 
 
 @dataclass
@@ -42,6 +50,8 @@ class Asking:
     def __init__(self, teacher: Teacher, replies: ReplyCache | None = None, purse: Purse | None = None) -> None:
         self.teacher = teacher
         self.purse = purse
+        if purse:
+            purse.admit(teacher)
         self.counts = Counts()
         self.resting = 0
         """Calls that wait by themselves before another attempt, without a place in flight."""
@@ -105,7 +115,7 @@ class Asking:
         self.counts.input_tokens += reply.input_tokens
         self.counts.output_tokens += reply.output_tokens
         self.counts.cost_usd += reply.cost_usd
-        if reply.finish != "stop":
+        if reply.finish != "stop" and request.purpose != "play":
             # paid for, so counted; of no use, so not kept
             self.counts.failed += 1
             usage = (reply.input_tokens, reply.output_tokens, reply.cost_usd)
@@ -122,7 +132,7 @@ class Asking:
 
         for number in range(self.teacher.retries + 1):
             try:
-                return await (self.purse.pay(request, attempt) if self.purse else attempt(request))
+                return await (self.purse.pay(request, attempt, self.teacher) if self.purse else attempt(request))
             except Setback as setback:
                 if number == self.teacher.retries:
                     raise
@@ -142,7 +152,10 @@ class Asking:
         try:
             self._stop_if_fatal()
             self.counts.calls += 1
+            began = time.monotonic()
             reply = await self.teacher.ask(replace(request, endpoint=endpoint) if endpoint else request)
+            if (noted := SECONDS.get()) is not None:
+                noted.append(time.monotonic() - began)
         except Setback as setback:
             setback.endpoint = endpoint
             self.pace.set_back(place, setback)
@@ -167,6 +180,18 @@ class Asking:
     def _stop_if_fatal(self) -> None:
         if self._fatal:
             raise UsageError(self._fatal)
+
+
+async def together(asked: Iterable[Awaitable[T]]) -> list[T]:
+    """What several calls give, in order, once all have ended; then the first error among them is raised.
+
+    None is left on its way: in a batch, a call that has to wait is gathered, and so must be those beside it.
+    """
+    told = await asyncio.gather(*asked, return_exceptions=True)
+    for one in told:
+        if isinstance(one, BaseException):
+            raise one
+    return [one for one in told if not isinstance(one, BaseException)]
 
 
 def _back_off_s(setback: Setback, number: int) -> float:

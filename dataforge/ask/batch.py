@@ -3,9 +3,9 @@
 `synth` runs as ever, but whoever asks is given a reply from the cache or has to wait: what is not there yet is gathered
 as a line of a file (`Gathering`), and when all rows have been seen, the files are sealed and submitted as batches
 (`Batches`). Their replies go into the cache, and the rows that wait are run again: a trace that takes four replies
-takes four rounds. Rows are written as they are finished, and sorted at the end. The first request of an invocation is
-asked alone and at once, at the full price: a dead key or an unknown option costs one call and not a day, and a budget
-learns what the model counts.
+takes four rounds. Rows are written as they are finished, and sorted at the end. Nothing is asked outside a batch. A
+dead key ends the run when the first file is sent; lines that show how the server wants to be asked are gathered again
+in that form, and those that are too much for it once more with smaller pictures. Several servers share the parts.
 
 In the run folder's `batches/` each part has its lines (`0001-<digest>.jsonl`), their keys (`.keys`), both deleted when
 it is merged, and its state (`.json`), written before the next step is taken. A kill between any two steps costs no
@@ -16,8 +16,9 @@ request's key, and merging twice is merging once. Lines that ended in an error a
 import asyncio
 import json
 from collections.abc import Callable, Collection
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
@@ -25,13 +26,13 @@ from dataforge.ask.asking import Counts
 from dataforge.ask.batch_api import BatchApi, Standing, connected
 from dataforge.ask.budget import Purse, Spend
 from dataforge.ask.faults import Asked as Server
-from dataforge.ask.faults import failure
+from dataforge.ask.faults import TooMuch, failure
 from dataforge.ask.replies import Asked, ReplyCache
 from dataforge.ask.transport import Answer
 from dataforge.errors import ExampleError, UsageError
 from dataforge.plugins import TRANSIENT, Reply
 from dataforge.runs import append_text, cut_torn_line, write_whole, writing
-from dataforge.teachers.openai_api import OpenaiApi
+from dataforge.teachers.openai_api import SMALLER, Habit, OpenaiApi
 
 LINE_TRIES = 3
 """For a line that expired, or met a fault of the server."""
@@ -46,18 +47,31 @@ class Part(BaseModel):
     name: str
     lines: int
     most: tuple[int, int, float]
+    address: str
+    habit: Habit
     file: str = ""
     batch: str = ""
     merged: bool = False
 
 
 class Error(BaseModel):
-    """What became of a line that got no reply of use, and what that has cost."""
+    """What became of a line that got no reply of use, and what that has cost.
+
+    `smaller` says that the request is to be made once more, with its pictures at half the size.
+    """
 
     key: str
     reason: str
     detail: str = ""
     usage: tuple[int, int, float] = (0, 0, 0.0)
+    smaller: bool = False
+
+
+class Line(NamedTuple):
+    """What is remembered of a request on its way: its input tokens as estimated, and what the cache keeps of it."""
+
+    estimated: int
+    asked: Asked
 
 
 class Batches:
@@ -74,9 +88,8 @@ class Batches:
         self.errors: dict[str, Error] = {}
         self._run = run
         self._tries: dict[str, int] = {}
-        self._server = Server(
-            teacher.addresses()[0], teacher.model, teacher.key_env, teacher.key(), teacher.temperature
-        )
+        self._apis: dict[str, BatchApi] = {}
+        self._stack = AsyncExitStack()
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         self._read_errors(TRANSIENT | set(forget))
@@ -119,7 +132,14 @@ class Batches:
 
     def seal(self, digest: str, count: int, most: Spend) -> None:
         """Take the gathered lines as the next part."""
-        part = Part(name=f"{len(self.parts) + 1:04}-{digest[:12]}", lines=count, most=tuple(most))
+        addresses = self.teacher.addresses()
+        part = Part(
+            name=f"{len(self.parts) + 1:04}-{digest[:12]}",
+            lines=count,
+            most=tuple(most),
+            address=addresses[len(self.parts) % len(addresses)],
+            habit=self.teacher.habit,
+        )
         for kind in ("keys", "jsonl"):
             with writing(self.folder):
                 (self.folder / f"open.{kind}").replace(self._file(part, kind))
@@ -136,10 +156,10 @@ class Batches:
         """
         if all(part.merged for part in self.parts):
             return
-        async with connected(self._server) as api:
+        async with self._stack:
             poll_s = POLL_S
             while open_parts := [part for part in self.parts if not part.merged]:
-                standings = [await self._advance(api, part) for part in open_parts]
+                standings = [await self._advance(part) for part in open_parts]
                 if any(part.merged for part in open_parts):
                     continue
                 done = sum(one.done for one in standings if one)
@@ -151,13 +171,23 @@ class Batches:
                 tell(f"batch {', '.join(sorted(states))}: {done:,} of {lines:,} answered")
                 await asyncio.sleep(poll_s)
                 poll_s = min(LONGEST_POLL_S, poll_s * 1.5)
+        self._apis.clear()
         self.counts.in_flight = 0
 
-    async def _advance(self, api: BatchApi, part: Part) -> Standing | None:
+    async def _api(self, address: str) -> BatchApi:
+        if address not in self._apis:
+            self._apis[address] = await self._stack.enter_async_context(connected(self._server(address)))
+        return self._apis[address]
+
+    def _server(self, address: str) -> Server:
+        teacher = self.teacher
+        return Server(address, teacher.model, teacher.key_env, teacher.key(), teacher.temperature)
+
+    async def _advance(self, part: Part) -> Standing | None:
         """One step further with one part; None where the server has no room for it yet."""
         if not part.file:
-            part.file = await api.upload(self._file(part, "jsonl"))
-            self._save(part)
+            await self._upload(part)
+        api = await self._api(part.address)
         if not part.batch:
             part.batch = (await api.create(part.file, f"{self._run}/{part.name}")).id
             self._save(part)
@@ -176,16 +206,30 @@ class Batches:
             raise UsageError(f"the batch {standing.id} was cancelled: the same command submits what it left out")
         return standing
 
+    async def _upload(self, part: Part) -> None:
+        """Send a part's file up, to the next server where one takes none; after that the part stays there."""
+        addresses = [part.address, *(other for other in self.teacher.addresses() if other != part.address)]
+        for left, address in zip(reversed(range(len(addresses))), addresses, strict=True):
+            try:
+                part.file = await (await self._api(address)).upload(self._file(part, "jsonl"))
+            except UsageError:
+                if not left:
+                    raise
+                continue
+            part.address = address
+            self._save(part)
+            return
+
     async def _merge(self, api: BatchApi, part: Part, standing: Standing) -> None:
         """Put a batch's replies into the cache and its errors into their file; safe to do again after a kill."""
-        asked = self._keys(part)
-        left, spent = set(asked), Spend()
+        sent = self._sent(part)
+        left, spent = set(sent), Spend()
         for number, file in enumerate(standing.files):
             path = self._file(part, f"{number}.out")
             await api.download(file, path)
             with path.open("rb") as lines:
                 for line in lines:
-                    key, cost = self._take(json.loads(line), asked)
+                    key, cost = self._take(json.loads(line), part, sent)
                     left.discard(key)
                     spent = spent.plus(cost)
             path.unlink()
@@ -198,46 +242,67 @@ class Batches:
             self._file(part, kind).unlink(missing_ok=True)
         await api.forget(part.file)
 
-    def _keys(self, part: Part) -> dict[str, Asked]:
+    def _sent(self, part: Part) -> dict[str, Line]:
         """The requests of a part, by key."""
         with self._file(part, "keys").open(encoding="utf-8") as lines:
-            return {key: Asked(*asked) for key, *asked in map(json.loads, lines)}
+            return {key: Line(estimated, Asked(*asked)) for key, estimated, *asked in map(json.loads, lines)}
 
-    def _take(self, line: dict[str, Any], asked: dict[str, Asked]) -> tuple[str, Spend]:
+    def _take(self, line: dict[str, Any], part: Part, sent: dict[str, Line]) -> tuple[str, Spend]:
         """One line of output: a reply for the cache, or an error; its key, and what it has cost."""
         key = str(line.get("custom_id"))
         response, error = line.get("response") or {}, line.get("error") or {}
-        if key not in asked:
+        if key not in sent:
             return key, Spend()
         if error.get("code") == "batch_expired":
             self._passing(key, "expired", str(error.get("message", "")))
             return key, Spend()
+        status, content = int(response.get("status_code") or 500), response.get("body") or {"error": error}
         try:
-            reply = self._read(int(response.get("status_code") or 500), response.get("body") or {"error": error})
+            reply = self._read(Answer(status, {}, json.dumps(content).encode()), part)
         except ExampleError as failed:
-            if failed.reason in TRANSIENT:
-                self._passing(key, failed.reason, failed.detail)
-            else:
-                self._note(Error(key=key, reason=failed.reason, detail=failed.detail))
+            self._failed(key, failed, bool(sent[key].asked.pictures))
             return key, Spend()
-        usage = (reply.input_tokens, reply.output_tokens, reply.cost_usd)
+        if reply is None:
+            return key, Spend()
+        return key, self._keep(key, reply, sent[key])
+
+    def _read(self, answer: Answer, part: Part) -> Reply | None:
+        """The reply in a line's response, or None where the request is to be gathered in another form.
+
+        ExampleError when it is no reply, UsageError when no request will have one.
+        """
+        if answer.status != 200:
+            if self.teacher.learn(answer, part.habit):
+                return None
+            raise failure(answer, self._server(part.address))
+        reply = self.teacher.read(answer.content())
+        cost = self.teacher.price(reply.input_tokens, reply.output_tokens, batch=True) or 0.0
+        return reply._replace(cost_usd=cost)
+
+    def _keep(self, key: str, reply: Reply, line: Line) -> Spend:
+        """Put a reply where it belongs; what it has cost."""
+        usage = Spend(reply.input_tokens, reply.output_tokens, reply.cost_usd)
+        shrunk = key in self.errors and self.errors[key].smaller
+        if reply.input_tokens:
+            self.purse.learn(line.estimated, reply.input_tokens)
         if reply.finish == "stop":
-            self.cache.put(key, asked[key], reply)
+            self.cache.put(key, line.asked, reply._replace(scale=SMALLER if shrunk else 1.0))
         else:
             self._note(Error(key=key, reason=reply.finish, detail=reply.text[:200], usage=usage))
         self.counts.calls += 1
         self.counts.input_tokens += reply.input_tokens
         self.counts.output_tokens += reply.output_tokens
         self.counts.cost_usd += reply.cost_usd
-        return key, Spend(*usage)
+        return usage
 
-    def _read(self, status: int, content: Any) -> Reply:
-        """The reply in a line's response; ExampleError when it is none, UsageError when none will be."""
-        if status != 200:
-            raise failure(Answer(status, {}, json.dumps(content).encode()), self._server)
-        reply = self.teacher.read(content)
-        cost = self.teacher.price(reply.input_tokens, reply.output_tokens, batch=True) or 0.0
-        return reply._replace(cost_usd=cost)
+    def _failed(self, key: str, error: ExampleError, pictures: bool) -> None:
+        """Remember what became of a line: it is gathered again, or with smaller pictures, or never."""
+        shrunk = key in self.errors and self.errors[key].smaller
+        if error.reason in TRANSIENT:
+            self._passing(key, error.reason, error.detail)
+        else:
+            again = isinstance(error, TooMuch) and pictures and not shrunk
+            self._note(Error(key=key, reason=error.reason, detail=error.detail, smaller=again))
 
     def _passing(self, key: str, reason: str, detail: str) -> None:
         """An error that says nothing about the request: it is gathered again, a bounded number of times."""
@@ -247,5 +312,5 @@ class Batches:
 
     def _note(self, error: Error) -> None:
         self.errors[error.key] = error
-        self.counts.failed += 1
+        self.counts.failed += not error.smaller
         append_text(self._errors_path, error.model_dump_json() + "\n")

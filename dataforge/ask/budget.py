@@ -16,6 +16,7 @@ import json
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -52,6 +53,11 @@ def parse_budget(text: str) -> Budget:
         raise UsageError(f"no budget {text!r}: give dollars, such as 20 or 20usd, or tokens, such as 500ktok or 5Mtok")
     amount = float(found["number"]) * SCALES[found["scale"].lower()]
     return Budget(tokens=round(amount)) if unit.startswith("tok") else Budget(usd=amount)
+
+
+def manifest_budget(value: str | float | None) -> Budget | None:
+    """The cap in a manifest's field; UsageError where it can't be read."""
+    return None if value is None else parse_budget(str(value))
 
 
 class Spend(NamedTuple):
@@ -143,22 +149,21 @@ def _line(spend: Spend, part: str = "") -> str:
 
 
 class Purse:
-    """Pays a run's calls out of its budget. One event loop; closed by the run."""
+    """Pays a run's calls out of its budget, those of its teacher and of others beside it. One event loop; closed by
+    the run.
+    """
 
     def __init__(self, teacher: Teacher, ledger: Ledger, budget: Budget | None = None) -> None:
         self.teacher = teacher
         self.ledger = ledger
         self.budget = budget
         self.reached = ""
-        self._in_flight = 0
+        self._in_flight: Counter[str] = Counter()
         self._held = NOTHING
-        self._ratio: float | None = None
+        self._ratios: dict[str, float] = {}
+        """Largest ratio of real to estimated input tokens, by the teacher's title."""
         self._settled = asyncio.Event()
-        if budget and budget.usd is not None and teacher.price(0, 0) is None:
-            raise UsageError(
-                f"no price is known for {teacher.title}, so no budget in dollars can be kept: set the teacher's "
-                "input_usd and output_usd in the manifest, or give a budget in tokens, such as --budget 5Mtok"
-            )
+        self.admit(teacher)
 
     @classmethod
     def open(cls, teacher: Teacher, folder: Path, budget: Budget | None = None) -> Self:
@@ -168,38 +173,55 @@ class Purse:
     def close(self) -> None:
         self.ledger.close()
 
+    def admit(self, teacher: Teacher) -> None:
+        """UsageError where this teacher's calls can't be paid out of the budget, since nobody knows their price."""
+        if self.budget and self.budget.usd is not None and teacher.price(0, 0) is None:
+            raise UsageError(
+                f"no price is known for {teacher.title}, so no budget in dollars can be kept: set the teacher's "
+                "input_usd and output_usd in the manifest, or give a budget in tokens, such as --budget 5Mtok"
+            )
+
+    def knows(self, teacher: Teacher) -> bool:
+        """Whether it has been seen what this teacher's server counts."""
+        return teacher.title in self._ratios
+
     @property
     def spent(self) -> Spend:
         """By this run so far, calls in flight at the most that they can cost."""
         return self.ledger.total
 
-    def most(self, request: Request, batch: bool = False) -> Spend:
-        """The most that a request can cost: its input as estimated and corrected, its output at the limit."""
-        return self._most(*self.teacher.forecast(request), batch)
+    def most(self, request: Request) -> Spend:
+        """The most that a request can cost in a batch: input as estimated and corrected, output at the limit."""
+        return self._most(self.teacher, *self.teacher.forecast(request), batch=True)
 
-    def _most(self, estimated: int, most_output: int, batch: bool = False) -> Spend:
-        tokens = math.ceil(estimated * MARGIN * max(1.0, self._ratio or 1.0))
-        if self._ratio is None and not batch:
+    def _most(self, teacher: Teacher, estimated: int, most_output: int, batch: bool = False) -> Spend:
+        tokens = math.ceil(estimated * MARGIN * max(1.0, self._ratios.get(teacher.title, 1.0)))
+        if not self.knows(teacher):
             # the first call is made twice where the server ignores the form that it's asked for
-            tokens, most_output = 2 * tokens, 2 * most_output
-        return Spend(tokens, most_output, self.teacher.price(tokens, most_output, batch) or 0.0)
+            tokens, most_output = 2 * tokens, most_output if batch else 2 * most_output
+        return Spend(tokens, most_output, teacher.price(tokens, most_output, batch) or 0.0)
 
     def reopen(self) -> None:
         """Try again what did not fit: calls that were held back in full have been settled for less."""
         self.reached = ""
 
-    async def pay(self, request: Request, ask: Callable[[Request], Awaitable[Reply]]) -> Reply:
-        """Ask, within the budget; BudgetReached, before anything is sent, when there is not enough left."""
-        estimated, most_output = self.teacher.forecast(request)
-        most = await self._hold(estimated, most_output)
+    async def pay(
+        self, request: Request, ask: Callable[[Request], Awaitable[Reply]], teacher: Teacher | None = None
+    ) -> Reply:
+        """Ask a teacher, the run's if no other, within the budget; BudgetReached, before anything is sent, when there
+        is not enough left.
+        """
+        teacher = teacher or self.teacher
+        estimated, most_output = teacher.forecast(request)
+        most = await self._hold(teacher, estimated, most_output)
         self.ledger.add(most)
-        self._in_flight += 1
+        self._in_flight[teacher.title] += 1
         spent = most  # where nothing is known: a kill, an interrupt, a connection that broke
         try:
             reply = await ask(request)
             if reply.input_tokens or reply.output_tokens:
                 spent = Spend(reply.input_tokens, reply.output_tokens, reply.cost_usd)
-                self.learn(estimated, reply.input_tokens)
+                self.learn(estimated, reply.input_tokens, teacher)
             return reply
         except Setback as setback:
             spent = most if setback.charged else NOTHING
@@ -212,7 +234,7 @@ class Purse:
             spent = NOTHING
             raise
         finally:
-            self._in_flight -= 1
+            self._in_flight[teacher.title] -= 1
             if spent != most:
                 self.ledger.add(spent.minus(most))
             self._settled.set()
@@ -228,23 +250,24 @@ class Purse:
         """Give back what `hold` took: it has been booked, or given up."""
         self._held = self._held.minus(most)
 
-    def learn(self, estimated: int, input_tokens: int) -> None:
+    def learn(self, estimated: int, input_tokens: int, teacher: Teacher | None = None) -> None:
         """Correct the estimates by what a server counted."""
-        self._ratio = max(self._ratio or 0.0, input_tokens / max(1, estimated))
+        title = (teacher or self.teacher).title
+        self._ratios[title] = max(self._ratios.get(title, 0.0), input_tokens / max(1, estimated))
 
-    async def _hold(self, estimated: int, most_output: int) -> Spend:
+    async def _hold(self, teacher: Teacher, estimated: int, most_output: int) -> Spend:
         """Wait until the call fits beside those in flight; what is known of the model may change meanwhile."""
         while True:
-            most = self._most(estimated, most_output)
-            if not self.reached and self._fits(most) and not self._goes_alone():
+            most = self._most(teacher, estimated, most_output)
+            if not self.reached and self._fits(most) and not self._goes_alone(teacher):
                 return most
-            if self.reached or not self._in_flight:
+            if self.reached or not self._in_flight.total():
                 raise self._end()
             await self._settled.wait()
 
-    def _goes_alone(self) -> bool:
-        """Under a cap nothing is asked beside the first call: nobody knows yet what this model counts."""
-        return self.budget is not None and self._ratio is None and self._in_flight > 0
+    def _goes_alone(self, teacher: Teacher) -> bool:
+        """Under a cap nothing is asked beside a model's first call: nobody knows yet what it counts."""
+        return self.budget is not None and not self.knows(teacher) and self._in_flight[teacher.title] > 0
 
     def _fits(self, most: Spend) -> bool:
         if self.budget is None:

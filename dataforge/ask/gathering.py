@@ -1,7 +1,8 @@
 """Stands where `Asking` does in a run through the Batch API: what is not in the cache is gathered for the next batch.
 
 Lines go to disk as they come, with their pictures, so memory does not grow with a batch. Under a budget each line holds
-back the most that it can cost, and gathering ends with the first that doesn't fit.
+back the most that it can cost, and gathering ends with the first that doesn't fit. While nobody knows what the model
+counts, a batch under a budget is a small one.
 """
 
 import asyncio
@@ -9,7 +10,6 @@ import hashlib
 import json
 from typing import BinaryIO
 
-from dataforge.ask.asking import Asking
 from dataforge.ask.batch import Batches
 from dataforge.ask.budget import NotYet, Spend
 from dataforge.ask.replies import request_key, summarise
@@ -17,10 +17,13 @@ from dataforge.ask.transport import encode
 from dataforge.errors import ExampleError
 from dataforge.plugins import Reply, Request
 from dataforge.runs import writing
+from dataforge.teachers.openai_api import smaller
 
 MOST_LINES = 50_000
 MOST_BYTES = 190_000_000
 """Of a part: the API's limits are 50,000 lines and 200 MB."""
+TRIAL_LINES = 10
+"""Of the first batch under a budget, where no reply has told yet what the model counts."""
 
 
 class Pending(NotYet):
@@ -30,12 +33,9 @@ class Pending(NotYet):
 class Gathering:
     """Stands where `Asking` does: gives what the cache has, and gathers the rest for the next batch."""
 
-    def __init__(self, asking: Asking, batches: Batches) -> None:
-        self.teacher = asking.teacher
-        self._asking = asking
+    def __init__(self, batches: Batches) -> None:
+        self.teacher = batches.teacher
         self.batches = batches
-        self._first = asyncio.Lock()
-        self._asked_once = False
         self._gathered: set[str] = set()
         self._clear()
 
@@ -52,26 +52,27 @@ class Gathering:
         ExampleError("teacher", reason) where an earlier batch has ended in an error.
         """
         key = request_key(self.teacher, request)
+        purse = self.batches.purse
         if (reply := self.batches.cache.get(key)) is not None:
+            if reply.input_tokens and reply.scale == 1 and not purse.knows(self.teacher):
+                purse.learn(self.teacher.forecast(request)[0], reply.input_tokens)
             return reply
         if (error := self.batches.errors.get(key)) is not None:
-            raise ExampleError("teacher", error.reason, error.detail, error.usage)
-        async with self._first:
-            if not self._asked_once:
-                reply = await self._asking.ask(request)
-                self._asked_once = True
-                return reply
-        self._gather(key, request)
+            if not error.smaller:
+                raise ExampleError("teacher", error.reason, error.detail, error.usage)
+            request = await asyncio.to_thread(smaller, request)
+        if not (purse.budget and not purse.knows(self.teacher) and self._count >= TRIAL_LINES):
+            self._gather(key, request)
         raise Pending
 
     def _gather(self, key: str, request: Request) -> None:
         if key in self._gathered:
             return
-        body = encode(self.batches.teacher.body(request))
+        body = encode(self.teacher.body(request))
         line = b'{"custom_id":"%s","method":"POST","url":"/v1/chat/completions","body":%s}\n' % (key.encode(), body)
         if len(line) > MOST_BYTES:
             raise ExampleError("teacher", "image_too_large", f"{len(line):,} bytes don't fit into a batch")
-        most = self.batches.purse.most(request, batch=True)
+        most = self.batches.purse.most(request)
         self.batches.purse.hold(most)
         if self._count >= MOST_LINES or self._bytes + len(line) > MOST_BYTES:
             self.seal()
@@ -79,7 +80,8 @@ class Gathering:
             self._lines = self._lines or (self.batches.folder / "open.jsonl").open("wb")
             self._keys = self._keys or (self.batches.folder / "open.keys").open("wb")
             self._lines.write(line)
-            self._keys.write(json.dumps([key, *summarise(self.teacher, request)]).encode() + b"\n")
+            estimated, _ = self.teacher.forecast(request)
+            self._keys.write(json.dumps([key, estimated, *summarise(self.teacher, request)]).encode() + b"\n")
         self._digest.update(line)
         self._most = self._most.plus(most)
         self._count += 1

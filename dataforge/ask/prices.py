@@ -53,6 +53,7 @@ def _listed() -> dict[str, Price]:
     return {str(name): Price(**entry) for name, entry in content["models"].items()}
 
 
+@cache
 def find_price(model: str) -> Price | None:
     """The list price of a model by its exact name, a dated snapshot's name included; None where none is known."""
     return _listed().get(SNAPSHOT.sub("", model))

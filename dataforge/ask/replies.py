@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
 from dataforge.errors import UsageError
-from dataforge.plugins import Picture, Reply, Request, Teacher
+from dataforge.plugins import Message, Picture, Reply, Request, Teacher
 
 T = TypeVar("T")
 
@@ -79,19 +79,26 @@ def summarise(teacher: Teacher, request: Request) -> Asked:
 
 def request_key(teacher: Teacher, request: Request) -> str:
     """64 hex digits that are equal when the same teacher is asked the same thing."""
-    messages = [
-        [message.role, *({"sha256": part.sha256} if isinstance(part, Picture) else part for part in message.parts)]
-        for message in request.messages
-    ]
-    asked = {
+    messages = [_asked(message) for message in request.messages]
+    asked: dict[str, Any] = {
         "teacher": teacher.name,
         "options": teacher.identity(),
         "purpose": request.purpose,
         "messages": messages,
         "schema": request.schema,
     }
-    # left out where it is 0, so that the keys of all replies stored before samples were known still hold
-    return _digest(asked | ({"sample": request.sample} if request.sample else {}))
+    # left out where there is none, so that the keys of all replies stored before they were known still hold
+    if request.sample:
+        asked["sample"] = request.sample
+    if request.tools:
+        asked["tools"] = request.tools
+    return _digest(asked)
+
+
+def _asked(message: Message) -> list[Any]:
+    parts = [{"sha256": part.sha256} if isinstance(part, Picture) else part for part in message.parts]
+    call = [{"call": message.call.model_dump(mode="json")}] if message.call else []
+    return [message.role, *parts, *call, *([{"call_id": message.call_id}] if message.call_id else [])]
 
 
 def reply_digest(reply: Reply) -> str:

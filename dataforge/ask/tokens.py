@@ -23,6 +23,7 @@ def request_tokens(request: Request, pictures: Pictures) -> int:
     parts = [part for message in request.messages for part in message.parts]
     text = sum(len(part.encode("utf-8", "replace")) for part in parts if isinstance(part, str))
     text += len(json.dumps(request.schema, default=dict)) if request.schema else 0
+    text += len(json.dumps(request.tools, default=dict)) if request.tools else 0
     sizes = [jpeg_size(part.jpeg) for part in parts if isinstance(part, Picture)]
     seen = sum(picture_tokens(*size, pictures) if size else UNREADABLE_TOKENS for size in sizes)
     return math.ceil(text / BYTES_PER_TOKEN) + MESSAGE_TOKENS * len(request.messages) + seen

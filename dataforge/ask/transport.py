@@ -61,8 +61,12 @@ def encode(body: Mapping[str, Any]) -> bytes:
     texts = json.dumps(body, default=mark, separators=(",", ":")).encode("ascii").split(MARK.encode())
     parts = [texts[0]]
     for picture, text in zip(pictures, texts[1:], strict=True):
-        parts += [b"data:image/jpeg;base64,", picture.base64, text]
+        parts += [b"data:image/%s;base64," % _form(picture), picture.base64, text]
     return b"".join(parts)
+
+
+def _form(picture: Picture) -> bytes:
+    return b"png" if picture.jpeg.startswith(b"\x89PNG") else b"jpeg"
 
 
 class Transport:

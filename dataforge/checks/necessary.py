@@ -13,18 +13,20 @@ Options of a choice question stand in another order in each sample: one who alwa
 
 import asyncio
 import re
-from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 from PIL import Image
 from pydantic import Field
 
 from dataforge.answers.metrics import score
+from dataforge.ask.asking import together
 from dataforge.ask.tolerant import parse_object
 from dataforge.chat import question_text
 from dataforge.errors import ExampleError
 from dataforge.media import MediaStore
-from dataforge.plugins import AskingCheck, Kit, Message, Picture, Request
+from dataforge.plugins import Ask, AskingCheck, Kit, Message, Picture, Request
+from dataforge.prompts import Prompt
 from dataforge.records import Example, Trace, Verdict
 from dataforge.shown import Part, encoded, evidence, of_view, pictures
 
@@ -73,7 +75,10 @@ class Necessary(AskingCheck):
         if not example.answers:
             raise ExampleError("necessary", "no_key", "without an accepted answer nothing can be called right")
         shown = await self._sides(trace, kit)
-        told = await asyncio.gather(*(self._side(example, side, kit) for side in shown.values()))
+        assert kit.ask is not None
+        prompt = kit.prompt("necessary")
+        asked = (right_answers(example, side, self.samples, kit.ask, prompt) for side in shown.values())
+        told = await together(asked)
         counts = [f"{side} {right}/{asked}" for side, (right, asked) in zip(shown, told, strict=True)]
         return self._verdict(", ".join(counts))
 
@@ -91,23 +96,6 @@ class Necessary(AskingCheck):
                 # every second frame first: no two that followed each other still do
                 shown["shuffled"] = order[1::2] + order[0::2]
         return shown
-
-    async def _side(self, example: Example, shown: Sequence[Picture], kit: Kit) -> tuple[int, int]:
-        """Right answers, and replies that could be read; ExampleError where there is none."""
-        asked = [self._asked(rotated(example, sample), sample, shown, kit) for sample in range(self.samples)]
-        told = [right for right in await asyncio.gather(*asked) if right is not None]
-        if not told:
-            raise ExampleError("teacher", "bad_form", "no reply was the JSON object that was asked for")
-        return sum(told), len(told)
-
-    async def _asked(self, example: Example, sample: int, shown: Sequence[Picture], kit: Kit) -> bool | None:
-        assert kit.ask is not None
-        text = kit.prompt("necessary").fill(question=question_text(example))
-        request = Request("answer", (Message("user", (*shown, text)),), SCHEMA, sample=sample)
-        answer = (parse_object((await kit.ask(request)).text) or {}).get("answer")
-        if not isinstance(answer, str):
-            return None
-        return score(answer, example.answers, example.answer_type, example.choices).ok
 
     def again(self, verdict: Verdict) -> Verdict:
         return self._verdict(verdict.detail)
@@ -128,6 +116,34 @@ class Necessary(AskingCheck):
             reason = "not_answered_from_evidence"
         measured = round(whole if evidence is None else evidence - whole, 3)
         return Verdict(check=self.name, ok=not reason, reason=reason, score=measured, detail=counts)
+
+
+async def right_answers(
+    example: Example,
+    shown: Sequence[Picture],
+    samples: int,
+    ask: Ask,
+    prompt: Prompt,
+    truth: Callable[[Example], Mapping[str, Any]] = lambda example: {},
+) -> tuple[int, int]:
+    """Of that many replies to the question about what is shown: right answers, and replies that could be read.
+
+    ExampleError("teacher", "bad_form") where none could be read. `truth` is what a teacher without eyes may know.
+    """
+
+    async def asked(sample: int) -> bool | None:
+        moved = rotated(example, sample)
+        text = prompt.fill(question=question_text(moved))
+        request = Request("answer", (Message("user", (*shown, text)),), SCHEMA, truth(moved), sample)
+        answer = (parse_object((await ask(request)).text) or {}).get("answer")
+        if not isinstance(answer, str):
+            return None
+        return score(answer, moved.answers, moved.answer_type, moved.choices).ok
+
+    told = [right for right in await together(map(asked, range(samples))) if right is not None]
+    if not told:
+        raise ExampleError("teacher", "bad_form", "no reply was the JSON object that was asked for")
+    return sum(told), len(told)
 
 
 def rates(detail: str) -> Rates:

@@ -49,7 +49,8 @@ class WellFormed(Check):
         mistakes = sum(step.role == "mistake" for step in trace.steps)
         wanted = {"recrop_once": 1, "recrop_twice": 2, "zoom_further": 1, "reselect": 1}.get(trace.kind, 0)
         looks = len(trace.looks)
-        if mistakes != wanted or (looks == 0) != (trace.kind == "direct"):
+        direct = looks == 0 and trace.kind != "rollout"  # which may look or not
+        if mistakes != wanted or direct != (trace.kind == "direct"):
             return self.failed("kind_mismatch", f"{trace.kind} with {looks} looks, {mistakes} of them mistakes")
         return self._reads_back(trace)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,10 @@ app = typer.Typer(
 
 SourceName = Annotated[str | None, typer.Option("--source", "-s", help="A shipped manifest by name.")]
 ManifestFile = Annotated[Path | None, typer.Option("--manifest", "-m", help="A manifest file of your own.")]
+SourcePath = Annotated[
+    list[str] | None,
+    typer.Option("--path", help="The source's folder or file of real data; NAME=DIR for one of several sources."),
+]
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Where run folders lie.", envvar="DATAFORGE_RUNS")]
 RunName = Annotated[str, typer.Argument(help="A run's folder or name; `latest` is the newest.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -38,7 +43,7 @@ def examples(*commands: str) -> str:
 def chosen_manifest(
     source: str | None,
     file: Path | None,
-    path: Path | None,
+    path: Sequence[str] | None,
     teacher: str | None,
     base_url: str | None,
     **changes: Any,
@@ -50,7 +55,24 @@ def chosen_manifest(
         raise UsageError(f"give --source NAME (one of {', '.join(manifest.shipped_names())}) or --manifest FILE")
     chosen = file if file is not None else manifest.shipped(str(source))
     laid = {key: value for key, value in changes.items() if value is not None}
-    return manifest.load(chosen, laid, path, teacher_spec(teacher, base_url))
+    plain, named = _split_paths(path or ())
+    return manifest.load(chosen, laid, plain, teacher_spec(teacher, base_url), named)
+
+
+def _split_paths(given: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
+    """--path DIR is the source's, --path NAME=DIR that of one of several."""
+    from dataforge import plugins
+
+    named, plain = {}, []
+    for text in given:
+        name, sign, folder = text.partition("=")
+        if sign and name in plugins.names("source"):
+            named[name] = Path(folder)
+        else:
+            plain.append(Path(text))
+    if len(plain) > 1 or (plain and named):
+        raise UsageError("one --path for the source, or --path NAME=DIR for each of several sources")
+    return (plain[0] if plain else None), named
 
 
 def teacher_spec(teacher: str | None, base_url: str | None) -> dict[str, Any] | None:

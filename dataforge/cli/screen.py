@@ -17,10 +17,14 @@ from dataforge import plugins
 from dataforge.ask.budget import Budget
 from dataforge.ask.cache import Held, size_bytes
 from dataforge.doctor import Finding
+from dataforge.evaluate import tables
+from dataforge.evaluate.board import Board
+from dataforge.evaluate.estimate import Estimate as EvaluationEstimate
 from dataforge.filter import Sifted
-from dataforge.manifest import Spec
+from dataforge.manifest import Manifest, Spec
 from dataforge.report import Report
 from dataforge.runs import Run
+from dataforge.survey import Survey
 from dataforge.synth import Progress as SynthProgress
 from dataforge.synth.estimate import Estimate
 
@@ -33,8 +37,8 @@ def note(text: str) -> None:
 
 
 @contextlib.contextmanager
-def _bar(total: int | None, unit: str) -> Iterator[Callable[[int, str], None]]:
-    """A bar on stderr, only where that is a terminal; called with the count done and a status text."""
+def bar(total: int | None, unit: str) -> Iterator[Callable[..., None]]:
+    """A bar on stderr, only where that is a terminal; called with the count done, a status text, and a new total."""
     columns = (
         TextColumn(f"[bold]{unit}"),
         BarColumn(bar_width=24),
@@ -43,14 +47,30 @@ def _bar(total: int | None, unit: str) -> Iterator[Callable[[int, str], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as shown:
+        task = shown.add_task(unit, total=total, status="")
+        yield lambda done, status, total=total: shown.update(task, completed=done, status=status, total=total)
+
+
+@contextlib.contextmanager
+def counting_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar whose total is told with each step."""
+    columns = (TextColumn(f"[bold]{unit}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
-        task = bar.add_task(unit, total=total, status="")
-        yield lambda done, status: bar.update(task, completed=done, status=status)
+        task = bar.add_task(unit, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextlib.contextmanager
+def stage_progress(unit: str) -> Iterator[Callable[[int, str, int], None]]:
+    """A bar whose total changes from stage to stage."""
+    with bar(None, unit) as update:
+        yield update
 
 
 @contextlib.contextmanager
 def synth_progress(total: int | None) -> Iterator[Callable[[SynthProgress], None]]:
-    with _bar(total, "examples") as update:
+    with bar(total, "examples") as update:
         yield lambda progress: update(progress.read + progress.skipped, _synth_status(progress))
 
 
@@ -81,8 +101,38 @@ def _money(progress: SynthProgress, cost_usd: float) -> str:
 def filter_progress(run: Run) -> Iterator[Callable[[Sifted], None]]:
     with run.traces_path.open("rb") as lines:
         total = sum(1 for _ in lines)
-    with _bar(total, "traces") as update:
+    with bar(total, "traces") as update:
         yield lambda sifted: update(sifted.done, sifted.stage)
+
+
+@contextlib.contextmanager
+def survey_progress(total: int) -> Iterator[Callable[[int], None]]:
+    with bar(total, "rows") as update:
+        yield lambda done: update(done, "")
+
+
+def show_survey(survey: Survey, page: Path, as_json: bool) -> None:
+    """A source in numbers, and where its page lies."""
+    if as_json:
+        out.print_json(json.dumps(survey.model_dump(mode="json") | {"page": str(page)}))
+        return
+    rows = "endless" if survey.rows is None else f"{survey.rows:,}"
+    missing = f", {survey.missing:,} pictures missing" if survey.missing else ""
+    out.print(f"{survey.source}: {rows} rows; {survey.examples:,} examples of {survey.sampled:,} opened{missing}")
+    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+    table.add_row("licence", "", escape(survey.licence))
+    table.add_row("may be published", "", "yes" if survey.redistributable else "no")
+    table.add_row("pictures", "", f"{survey.pictures:,} in {survey.groups:,} groups")
+    table.add_row("with boxes", "", f"{survey.with_boxes:,} examples, {survey.boxes:,} boxes")
+    if survey.posed_by_teacher:
+        table.add_row("no question", "", f"{survey.posed_by_teacher:,}: the teacher makes it")
+    named = {"can't be read": survey.unreadable, "in vain": survey.failures, "size": survey.megapixels}
+    named |= {"box of picture": survey.box_shares, "answer type": survey.answer_types, "answers": survey.answers}
+    for what, counts in named.items():
+        for name, count in counts.items():
+            table.add_row(what, escape(name), f"{count:,}")
+    out.print(table)
+    out.print(str(page), highlight=False, soft_wrap=True)
 
 
 def show_run(run: Run, summary: Report, as_json: bool) -> None:
@@ -135,6 +185,53 @@ def _cost(estimate: Estimate) -> str:
         return "no price: set the teacher's input_usd and output_usd in the manifest"
     of = f" ({estimate.prices})" if estimate.prices else ""
     return f"about ${estimate.cost_usd:.2f}{of}" if estimate.cost_usd else f"nothing{of}"
+
+
+@contextlib.contextmanager
+def evaluation_progress(manifest: Manifest) -> Iterator[Callable[[SynthProgress], None]]:
+    with bar(manifest.limit, manifest.name) as update:
+        yield lambda progress: update(progress.read + progress.skipped, _evaluation_status(progress))
+
+
+def _evaluation_status(progress: SynthProgress) -> str:
+    parts = [f"[green]{progress.kept} right[/]", f"[yellow]{progress.rejected} wrong[/]"]
+    parts += [f"[red]{count} {escape(reason)}[/]" for reason, count in progress.reasons.most_common(2)]
+    if progress.asking is not None:
+        counts = progress.asking.counts
+        tokens = (counts.input_tokens + counts.output_tokens) / 1000
+        parts.append(f"{counts.in_flight} in flight, {tokens:.0f}k tokens, {_money(progress, counts.cost_usd)}")
+    return ", ".join(parts)
+
+
+def show_board(board: Board, as_json: bool, folders: Sequence[Path]) -> None:
+    """The board, then where its runs lie."""
+    if as_json:
+        out.print_json(board.model_dump_json())
+        return
+    out.print(tables.render(board))
+    for folder in folders:
+        out.print(str(folder), highlight=False, soft_wrap=True)
+
+
+def show_evaluation_plan(plans: Sequence[EvaluationEstimate], budget: Budget | None, as_json: bool) -> None:
+    if as_json:
+        out.print_json(json.dumps([plan.model_dump() for plan in plans]))
+        return
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for column in ("run", "model", "questions", "calls", "tokens in", "out", "cost"):
+        table.add_column(column, justify="left" if column in ("run", "model") else "right", overflow="fold")
+    for plan in plans:
+        cost = "no price" if plan.cost_usd is None else f"${plan.cost_usd:.2f}"
+        tokens = (f"{plan.input_tokens:,}", f"{plan.output_tokens:,}")
+        table.add_row(plan.run, escape(plan.model), f"{plan.questions:,}", f"{plan.calls:,}", *tokens, cost)
+    out.print(table)
+    for plan in plans:
+        if plan.unreadable or plan.sample_failures:
+            lost = _counts(plan.sample_failures)
+            note(f"{plan.run}: {plan.unreadable} rows can't be read; of the first {plan.sampled}: {lost}")
+    if budget is not None:
+        note(f"budget: {budget}, over all these runs and all their invocations")
+    note("a dry run, with one look a question foreseen: nothing was written, and no model was asked")
 
 
 def show_filter_plan(run: Run, checks: Sequence[Spec], as_json: bool) -> None:

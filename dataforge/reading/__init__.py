@@ -5,6 +5,7 @@ why one could not be read. `rows` turns the stream into Rows and Failures one fo
 became of it. A file that can't be read at all is a UsageError; one broken line is not.
 """
 
+import base64
 import codecs
 import csv
 import hashlib
@@ -265,6 +266,19 @@ def put(store: MediaStore, picture: Path | bytes, licence: str, origin: str) -> 
     if isinstance(picture, Path):
         return store.add_file(picture, licence, origin)
     return store.add_bytes(picture, suffix(picture), licence, origin)
+
+
+def encoded(value: Any, field: str) -> bytes:
+    """A picture out of a cell: its bytes, {bytes, path} as the Hub has it, or base64, with or without a data: head."""
+    value = value.get("bytes") if isinstance(value, dict) else value
+    if isinstance(value, str):
+        try:
+            value = base64.b64decode(value.partition("base64,")[2] or value, validate=True)
+        except ValueError:
+            raise ExampleError("read", "bad_row", f"{field} is not base64") from None
+    if not isinstance(value, bytes) or not value:
+        raise ExampleError("read", "bad_row", f"{field} holds no bytes")
+    return value
 
 
 def suffix(content: bytes) -> str:

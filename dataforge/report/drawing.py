@@ -40,17 +40,18 @@ def whole(trace: Trace, media: int, pictures: Pictures) -> Element:
         drawing.append(el("rect", width=width, height=height, class_="absent"))
         drawing.append(el("text", sentence, x=12, y=height / 2, class_="absent"))
     for what, tag, box in _looks(trace, media):
-        drawing.append(_mark(box.mapped(frame, onto), onto, tag, what))
+        drawing.append(mark(box.mapped(frame, onto), onto, tag, what))
     for region in trace.regions:
         if region.media == media:
-            drawing.append(_mark(region.box.mapped(frame, onto), onto, "E", "evidence"))
+            drawing.append(mark(region.box.mapped(frame, onto), onto, "E", "evidence"))
     return el("figure", linked(drawing, pictures.link(trace, media=media)), _legend(trace, media))
 
 
 def part(trace: Trace, view: View, pictures: Pictures, most: Size = PART) -> Element:
     """A view as the student saw it, scaled down, with the evidence and the looks that were cut from it."""
     address, sentence = pictures.view(trace.example, view, most)
-    caption = f"image {view.number}, {view.width}×{view.height} pixels, shows {_shown(trace, view)}"
+    shows = "blank, a control, instead of" if view.blank else "shows"
+    caption = f"image {view.number}, {view.width}×{view.height} pixels, {shows} {_shown(trace, view)}"
     if not address:
         return el("figure", el("div", sentence, class_="absent"), el("figcaption", caption))
     width, height = scaled((view.width, view.height), most)
@@ -83,11 +84,11 @@ def _marks_on(trace: Trace, view: View, onto: Box) -> Iterator[Element]:
     for region in trace.regions:
         there = region.media == view.media and region.there_at(view.time_s)
         if there and view.box.overlaps(region.box) and not (region.span_s and region.box.contains(view.box)):
-            yield _mark(region.box.clamp(view.box).mapped(view.box, onto), onto, "", "evidence")
+            yield mark(region.box.clamp(view.box).mapped(view.box, onto), onto, "", "evidence")
     for step in trace.looks:
         if target(step) == view.number:
             for what, tag, box in _views(step, view.media):
-                yield _mark(box.clamp(view.box).mapped(view.box, onto), onto, tag, what)
+                yield mark(box.clamp(view.box).mapped(view.box, onto), onto, tag, what)
 
 
 def target(step: Step) -> int | None:
@@ -109,7 +110,7 @@ def _views(step: Step, media: int) -> Iterator[tuple[str, str, Box]]:
             yield ("mistake", f"{view.number} ✗", view.box) if mistake else ("look", str(view.number), view.box)
 
 
-def _mark(box: Box, frame: Box, tag: str, what: str) -> Element:
+def mark(box: Box, frame: Box, tag: str, what: str) -> Element:
     """A box with its tag: evidence is tagged at its right side, a look above its left end, so both can be read."""
     place = {"x": box.x1, "y": box.y1, "width": max(box.width, 1), "height": max(box.height, 1)}
     drawn = el("g", el("rect", class_="halo", **place), el("rect", class_="line", **place), class_=f"mark {what}")

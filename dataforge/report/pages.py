@@ -87,24 +87,24 @@ def _percent(count: int, whole: int) -> str:
 
 def _charts(report: Report) -> Element:
     charts = [
-        _chart("From read to kept", report.funnel) if report.read else None,
-        _chart("Kind of trace", report.kinds, report.rejected_kinds),
-        _chart("Why rejected", report.rejections, report.rejections),
-        _chart("Why failed", report.failures, fill="failed"),
-        _chart("Source", report.sources),
-        _chart("Answer type", report.answer_types),
-        _chart("Looks in a trace", report.looks),
-        _chart("View tokens in a trace", report.view_sizes),
-        _chart("Teacher tokens of a trace", report.replies),
-        _chart("Evidence, share of the picture", report.evidence),
-        _chart("Who said where the evidence is", report.said_by),
-        _chart("Role of steps", report.roles),
-        _chart("Kinds drawn but unfit", report.unfit),
+        chart("From read to kept", report.funnel) if report.read else None,
+        chart("Kind of trace", report.kinds, report.rejected_kinds),
+        chart("Why rejected", report.rejections, report.rejections),
+        chart("Why failed", report.failures, fill="failed"),
+        chart("Source", report.sources),
+        chart("Answer type", report.answer_types),
+        chart("Looks in a trace", report.looks),
+        chart("View tokens in a trace", report.view_sizes),
+        chart("Teacher tokens of a trace", report.replies),
+        chart("Evidence, share of the picture", report.evidence),
+        chart("Who said where the evidence is", report.said_by),
+        chart("Role of steps", report.roles),
+        chart("Kinds drawn but unfit", report.unfit),
     ]
     return el("section", *charts, class_="charts")
 
 
-def _chart(
+def chart(
     title: str, counts: Mapping[str, int], rejected: Mapping[str, int] | None = None, fill: str = "plain"
 ) -> Element | None:
     """Bars with their counts; where it is known, the rejected part in its own colour. None when nothing is counted."""

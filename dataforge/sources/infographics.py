@@ -18,16 +18,19 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import Field, model_validator
 
 from dataforge import reading
-from dataforge.errors import ExampleError, UsageError
+from dataforge.errors import ExampleError
 from dataforge.geometry import Box
 from dataforge.media import MediaStore
 from dataforge.plugins import Row, Source
+from dataforge.reading import questions
 from dataforge.records import Example, Failure, Region
 
 if TYPE_CHECKING:
     from dataforge.posters import Block, Poster
 
-QUESTIONS = re.compile(r"infographics?vqa_(?P<split>[a-z]+)_v(?P<version>[\d.]+)(_withqt)?\.json", re.IGNORECASE)
+QUESTIONS = re.compile(
+    r"infographics?vqa_(?P<split>[a-z]+)_v(?P<version>[\d.]+)(?P<more>_withqt)?\.json", re.IGNORECASE
+)
 JPEG_QUALITY = 92
 """High enough that print of nine pixels stays crisp; the colour planes are not halved for the same reason."""
 
@@ -165,40 +168,13 @@ def _region(block: "Block") -> Region:
 
 def _folder_entries(folder: Path, split: str) -> Iterator[reading.Entry]:
     """The rows of a split, each with `files`: the folders where pictures and OCR may lie."""
-    content = reading.load_json(_question_file(folder, split))
-    found = content.get("data") if isinstance(content, dict) else content
-    if not isinstance(found, list):
-        raise UsageError(f"{_question_file(folder, split)}: no list of questions under `data`")
-    files = {"images": _folders(folder, "image", split), "ocr": _folders(folder, "ocr", split)}
-    for number, entry in enumerate(found, start=1):
-        if isinstance(entry, dict):
-            yield entry | {"files": files}
-        else:
-            yield ExampleError("read", "bad_row", f"question {number} is {type(entry).__name__}, not an object")
-
-
-def _question_file(folder: Path, split: str) -> Path:
-    """The newest question file of the split, in the folder or one below; with question types where both exist."""
-    if not folder.is_dir():
-        raise UsageError(f"infographics path: {folder} is not a folder; leave `path` out to draw posters instead")
-    files = sorted([*folder.glob("*.json"), *folder.glob("*/*.json")])
-    named = [(match, path) for path in files if (match := QUESTIONS.fullmatch(path.name))]
-    fitting = [(match, path) for match, path in named if match["split"].lower() == split.lower()]
-    if not fitting:
-        splits = ", ".join(sorted({match["split"] for match, _ in named})) or "no split at all"
-        wanted = f"infographicsVQA_{split}_v1.0.json or infographicsVQA_{split}_v1.0_withQT.json"
-        raise UsageError(f"no {wanted} in {folder} or a folder in it: there is {splits}")
-    return max(fitting, key=lambda one: (_version(one[0]["version"]), bool(one[0][3]), one[1].name))[1]
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(".") if part)
-
-
-def _folders(folder: Path, what: str, split: str) -> list[Path]:
-    """Folders called after `what`, the split's own first and the whole folder last."""
-    found = [path for path in sorted(folder.iterdir()) if path.is_dir() and what in path.name.lower()]
-    return [*sorted(found, key=lambda path: split.lower() not in path.name.lower()), folder]
+    split = {"validation": "val"}.get(split, split)  # as the Hub and as the files call it
+    wanted = f"infographicsVQA_{split}_v1.0.json or infographicsVQA_{split}_v1.0_withQT.json"
+    otherwise = "; leave `path` out to draw posters instead"
+    found = questions.entries(questions.question_file(folder, QUESTIONS, split, wanted, otherwise))
+    files = {what + "s": questions.folders(folder, what, split) for what in ("image", "ocr")}
+    for entry in found:
+        yield entry if isinstance(entry, ExampleError) else entry | {"files": files}
 
 
 def _files(entry: dict[str, Any]) -> dict[str, Any]:
@@ -207,7 +183,7 @@ def _files(entry: dict[str, Any]) -> dict[str, Any]:
     found = {"name": name, "picture": reading.pick(entry["files"]["images"], name), "ocr": None}
     for ocr_name in (str(entry.get("ocr_output_file") or ""), f"{Path(name).stem}.json"):
         if ocr_name and ".." not in ocr_name and not ocr_name.startswith("/"):
-            path = reading.pick(entry["files"]["ocr"], ocr_name)
+            path = reading.pick(entry["files"]["ocrs"], ocr_name)
             if found["ocr"] is None and path.is_file():
                 found["ocr"] = path
     return found

@@ -8,6 +8,7 @@ import itertools
 import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,10 @@ class RenderedVideo(Source):
     @property
     def endless(self) -> bool:
         return self.count is None
+
+    @property
+    def missing(self) -> str:
+        return "" if find_spec("av") else "no PyAV to encode clips with: pip install 'dataforge[video]'"
 
     def read(self) -> Iterator[Row | Failure]:
         numbers = itertools.count(self.start) if self.count is None else range(self.start, self.start + self.count)

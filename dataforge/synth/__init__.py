@@ -15,11 +15,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AsyncExitStack, aclosing, closing
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from dataforge import plugins
 from dataforge.ask.asking import Asking
 from dataforge.ask.batch import Batches
-from dataforge.ask.budget import Budget, Purse
+from dataforge.ask.budget import Budget, Purse, manifest_budget
 from dataforge.ask.gathering import Gathering
 from dataforge.ask.replies import ReplyCache
 from dataforge.errors import UsageError
@@ -38,6 +39,14 @@ EXAMPLE_TIMEOUT_S = 300.0
 
 ROUNDS_AHEAD = 16
 """Times the calls in flight by which results may run ahead of the slowest example."""
+
+
+class Makes(Protocol):
+    """Turns a row into what is stored of it, or into None where it has to wait."""
+
+    asking: Asking
+
+    async def make(self, row: Row | Failure) -> Trace | Failure | None: ...
 
 
 @dataclass
@@ -82,23 +91,26 @@ def synth(
 ) -> Progress:
     """Make the traces of an open run folder's manifest, going on where it stands.
 
-    `watch` is called after each finished example. `budget` caps what the run pays over all its invocations; `retry`
-    names reasons of failures that are made again, beside those in TRANSIENT. Raises UsageError when no example can
-    succeed (a dead key). A run of `stop_after` failures of one reason in a row, or one that has reached its budget,
-    ends early with the reason in `stopped`.
+    `watch` is called after each finished example. `budget` (the manifest's if none) caps what the run pays over all its
+    invocations; `retry` names reasons of failures that are made again, beside those in TRANSIENT. Raises UsageError
+    when no example can succeed (a dead key). A run of `stop_after` failures of one reason in a row, or one that has
+    reached its budget, ends early with the reason in `stopped`.
     """
     manifest = run.manifest
     source: Source = plugins.build("source", manifest.source)
+    if source.missing:
+        raise UsageError(source.missing)
     if manifest.limit is None and source.endless:
         raise UsageError("this source never ends: give --limit N")
-    retried = _drop_failures(run, retry)
+    budget = budget or manifest_budget(manifest.budget)
+    retried = drop_failures(run, retry)
     progress = asyncio.run(_synth(run, source, watch, budget, retry, batch))
     progress.retried = retried
     run.sort(item.id for item in itertools.islice(source.read(), manifest.limit))
     return progress
 
 
-def _drop_failures(run: Run, retry: Collection[str]) -> int:
+def drop_failures(run: Run, retry: Collection[str]) -> int:
     """Take out the failures that are to be made again; UsageError where a reason that was asked for isn't there."""
     reasons = {failure.reason for failure in run.failures()} if retry else set()
     for reason in retry:
@@ -130,10 +142,10 @@ async def _synth(
         ):
             async with teacher.session(), AsyncExitStack() as stack:
                 progress.asking = Asking(teacher, cache, progress.purse)
-                solving = await _base_model(manifest, cache, stack)
+                solving = await _base_model(manifest, cache, progress, stack)
                 if batch:
                     parts = _batches(run, teacher, cache, progress.purse, retry)
-                    gathering = Gathering(progress.asking, parts)
+                    gathering = Gathering(parts)
                     maker = Maker(manifest, workers, progress.asking, run.store, solving, gathering.ask)
                     await make_in_rounds(run, source, maker, gathering, progress, watch)
                 else:
@@ -144,12 +156,20 @@ async def _synth(
     return progress
 
 
-async def _base_model(manifest: Manifest, cache: ReplyCache, stack: AsyncExitStack) -> Asking | None:
-    """Who writes the text-space traces, its session open on the stack; none where the manifest names no one."""
+async def _base_model(
+    manifest: Manifest, cache: ReplyCache, progress: Progress, stack: AsyncExitStack
+) -> Asking | None:
+    """Who writes the text-space traces, its session open on the stack; none where the manifest names no one.
+
+    It is paid out of the run's budget, and counted with the teacher.
+    """
     if manifest.direct is None:
         return None
     model: Teacher = plugins.build("teacher", manifest.direct.teacher)
-    return Asking(await stack.enter_async_context(model.session()), cache)
+    solving = Asking(await stack.enter_async_context(model.session()), cache, progress.purse)
+    if progress.asking:
+        solving.counts = progress.asking.counts
+    return solving
 
 
 def _batches(run: Run, teacher: Teacher, cache: ReplyCache, purse: Purse, retry: Collection[str]) -> Batches:
@@ -184,7 +204,7 @@ async def make_in_rounds(
 async def make_all(
     run: Run,
     source: Source,
-    maker: Maker,
+    maker: Makes,
     progress: Progress,
     watch: Callable[[Progress], None],
 ) -> None:

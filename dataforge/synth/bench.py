@@ -7,12 +7,15 @@ from typing import Any
 from dataforge import plugins
 from dataforge.compose import Draft, compose
 from dataforge.episode import Episode
+from dataforge.geometry import Box
 from dataforge.locate import Located, cannot, locate
 from dataforge.manifest import Manifest
-from dataforge.media import MediaStore
+from dataforge.media import MediaStore, cut, fit
 from dataforge.plugins import Operation, Picture, Row, Source
-from dataforge.records import Example, Kind, Region, View
-from dataforge.shown import cuts, encoded, evidence
+from dataforge.pose import refused
+from dataforge.records import Example, Kind, Region, Scene, View
+from dataforge.shown import around, cuts, encoded, evidence
+from dataforge.synth.posing import Unposed
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,27 @@ class Bench:
         self.operations: list[Operation] = [plugins.build("operation", spec) for spec in manifest.operations]
         self.sees = plugins.build("teacher", manifest.teacher).sees
 
-    def prepare(self, row: Row) -> Ready | Unlocated:
+    def prepare(self, row: Row) -> Ready | Unlocated | Unposed:
+        found = self.source.example(row, self.store)
+        return self._unposed(found) if isinstance(found, Scene) else self._prepared(found)
+
+    def _unposed(self, scene: Scene) -> Unposed:
+        """A scene with what a teacher sees of it before it chooses a place."""
+        student, media = self.manifest.student, scene.media[0]
+        if not self.sees and not scene.known:
+            raise refused("cannot_see", "a question can only be posed by a teacher with eyes: name one with --teacher")
+        width, height = fit(media.width, media.height, student.patch, student.min_pixels, student.max_pixels)
+        whole, parts = None, {}
+        if self.sees:
+            picture = Box(0, 0, media.width, media.height)
+            whole = encoded(cut(self.store.open(media), picture, (width, height)))
+            offered = scene.places[: self.manifest.pose.places]
+            parts = {index: self.part(scene, place) for index, place in enumerate(offered)}
+        return Unposed(scene, whole, parts, min(width / media.width, height / media.height))
+
+    def _prepared(self, example: Example) -> Ready | Unlocated:
         order = self.manifest.locate.order
         before = order[: order.index("teacher")] if "teacher" in order else order
-        example = self.source.example(row, self.store)
         located = locate(example, self.store, self.manifest.locate, before)
         if located.regions:
             return self.draft(example, located.regions)
@@ -80,6 +100,11 @@ class Bench:
         tried = solvable and draft.kind == "direct"
         numbers = range(1, len(episode.workspace.views) + 1) if self.sees or tried else ()
         return Ready(draft, tuple(self._encoded(episode, number) for number in numbers), example if tried else None)
+
+    def part(self, scene: Scene, region: Region) -> Picture:
+        """A place of a scene with some air, enlarged."""
+        media, box, size, _ = around(region, scene, self.manifest.student)
+        return encoded(cut(self.store.open(scene.media[media]), box, size))
 
     def parts(self, example: Example, region: Region) -> tuple[Picture, ...]:
         """A region with some air, alone, as a teacher must be able to answer from it; of a video, frames of it."""

@@ -11,15 +11,17 @@ from pydantic import BaseModel
 from dataforge import plugins
 from dataforge.errors import ExampleError, UsageError
 from dataforge.manifest import Manifest
-from dataforge.plugins import Request, Row, Teacher
+from dataforge.plugins import Purpose, Request, Row, Teacher
+from dataforge.pose import choose_request
 from dataforge.records import Failure
 from dataforge.synth.bench import Bench, Ready, Unlocated
 from dataforge.synth.maker import locate_request
+from dataforge.synth.posing import Unposed
 from dataforge.write import request
 
 SAMPLES = 8
 COUNT_AT_MOST = 200_000
-REPLY_TOKENS = {"write": 350, "locate": 60, "verify": 30}
+REPLY_TOKENS = {"write": 350, "locate": 60, "verify": 30, "choose": 80, "pose": 160, "answer": 15, "others": 40}
 """Of a reply by purpose: a trace's texts as measured over scripted and model-written ones; a box; an answer."""
 
 
@@ -47,6 +49,8 @@ def estimate(manifest: Manifest, batch: bool = False) -> Estimate:
     takes. Tokens of pictures are those that the model is known to count, else one for each 28-pixel square.
     """
     source = plugins.build("source", manifest.source)
+    if source.missing:
+        raise UsageError(source.missing)
     if manifest.limit is None and source.endless:
         raise UsageError("this source never ends: give --limit N")
     items = list(itertools.islice(source.read(), min(manifest.limit or COUNT_AT_MOST, COUNT_AT_MOST)))
@@ -86,14 +90,23 @@ def _sample(manifest: Manifest, rows: list[Row]) -> tuple[Counter[str], Counter[
             requests += _requests(ready, manifest)
             if isinstance(ready, Ready):
                 kinds[ready.draft.kind] += 1
+            elif isinstance(ready, Unposed):
+                failures["pose: left to the teacher"] += 1
             else:
                 failures["locate: left to the teacher"] += 1
     return kinds, failures, requests
 
 
-def _requests(ready: Ready | Unlocated, manifest: Manifest) -> list[Request]:
+def _requests(ready: Ready | Unlocated | Unposed, manifest: Manifest) -> list[Request]:
     if isinstance(ready, Ready):
         return [request(ready.draft, ready.pictures, manifest)]
+    if isinstance(ready, Unposed):
+        places = range(min(len(ready.scene.places), manifest.pose.places))
+        chosen = choose_request(ready.scene, ready.whole, ready.parts, places, "", manifest)
+        # the other calls show the whole view or a place or both, too: taken as much each
+        answers: list[Purpose] = ["answer"] * manifest.pose.samples
+        again: list[Purpose] = ["pose", "verify", "others", "write", *answers]
+        return [chosen, *(replace(chosen, purpose=purpose) for purpose in again)]
     # to verify is to see less than the whole view, and to write is to see it and its parts: taken as much each
     asked = locate_request(ready, "", manifest)
     return [asked, replace(asked, purpose="verify"), replace(asked, purpose="write")]

@@ -24,8 +24,9 @@ from dataforge.manifest import Manifest
 from dataforge.media import MediaStore
 from dataforge.plugins import Ask, Check, Kit, Message, Picture, Reply, Request, Row
 from dataforge.prompts import find_prompt
-from dataforge.records import Example, Failure, Provenance, Region, Step, Trace, Verdict
+from dataforge.records import Example, Failure, Provenance, Region, Scene, Step, Trace, Verdict
 from dataforge.synth.bench import Ready, Unlocated, at_bench
+from dataforge.synth.posing import Poser, Unposed
 from dataforge.synth.solve import right_ones, samples
 from dataforge.workers import Workers
 from dataforge.write import again, complaint_about, request, steps
@@ -77,18 +78,38 @@ class Maker:
         replies: list[Reply] = []
         try:
             ready = await self.workers.run(row.group, at_bench, "prepare", row)
+            author: dict[str, Any] = {}
+            if isinstance(ready, Unposed):
+                example = await self._pose(row.group, ready, replies)
+                ready = await self.workers.run(row.group, at_bench, "draft", example, example.evidence)
+                author = {"posed": True}
             if isinstance(ready, Unlocated):
                 ready = await self._ground(row.group, ready, replies)
             if ready.example is not None:
-                if solved := await self._solve(ready, replies):
+                if solved := await self._solve(ready, replies, author):
                     return solved
                 job = ("draft", ready.example, ready.draft.regions, (*ready.draft.unfit, "direct"))
                 ready = await self.workers.run(row.group, at_bench, *job)
-            return await self._write(ready, replies)
+            return await self._write(ready, replies, author)
         except ExampleError as error:
             return _failure(row.id, error, replies)
         except NotYet:
             return None
+
+    # ------------------------------------------------------------------ posing
+
+    async def _pose(self, group: str, unposed: Unposed, replies: list[Reply]) -> Example:
+        """A question of the teacher's on a scene, tried and found sound."""
+
+        async def ask(request: Request) -> Reply:
+            return await self._ask(request, replies)
+
+        async def cut(scene: Scene, region: Region) -> Picture | None:
+            if not self.asking.teacher.sees:
+                return None
+            return await self.workers.run(group, at_bench, "part", scene, region)
+
+        return await Poser(self.manifest, ask, cut).pose(unposed)
 
     # ------------------------------------------------------------------ locating by the teacher
 
@@ -123,7 +144,7 @@ class Maker:
 
     # ------------------------------------------------------------------ solving without a look
 
-    async def _solve(self, ready: Ready, replies: list[Reply]) -> Trace | None:
+    async def _solve(self, ready: Ready, replies: list[Reply], posing: Mapping[str, Any]) -> Trace | None:
         """The base model's own answer as a trace, or None where too few of its samples are right."""
         settings, draft = self.manifest.direct, ready.draft
         assert self.solving is not None
@@ -134,6 +155,7 @@ class Maker:
         if len(right) < settings.least * settings.samples:
             return None
         author = {
+            **posing,
             "teacher": self.solving.teacher.title,
             "scripted": False,
             "answer_revealed": False,
@@ -145,7 +167,7 @@ class Maker:
 
     # ------------------------------------------------------------------ writing and validating
 
-    async def _write(self, ready: Ready, replies: list[Reply]) -> Trace:
+    async def _write(self, ready: Ready, replies: list[Reply], author: Mapping[str, Any]) -> Trace:
         """Have the thoughts written; send a faulty text back with the reason, a bounded number of times."""
         draft = ready.draft
         question = request(draft, ready.pictures, self.manifest)
@@ -156,7 +178,9 @@ class Maker:
             filled = parse_object(reply.text)
             complaint = complaint_about(filled, draft)
             if not complaint and filled is not None:
-                trace = self._judged(self._trace(draft, *steps(draft, filled), replies, {"rewrites": rewrites}))
+                trace = self._judged(
+                    self._trace(draft, *steps(draft, filled), replies, {**author, "rewrites": rewrites})
+                )
                 complaint = self._complaint(trace)
                 if not complaint:
                     return trace

@@ -24,6 +24,7 @@ from dataforge.ask.prices import Pictures, find_price
 from dataforge.ask.tokens import request_tokens
 from dataforge.ask.tolerant import parse_object
 from dataforge.ask.transport import CONNECT_S, Answer, Transport, connected, encode
+from dataforge.dialect import arguments_json, message_text
 from dataforge.errors import ExampleError, UsageError
 from dataforge.plugins import Message, Picture, Reply, Request, Setback, Teacher
 
@@ -83,6 +84,11 @@ class OpenaiApi(Teacher):
     @property
     def endpoints(self) -> int:
         return len(self.addresses())
+
+    @property
+    def habit(self) -> Habit:
+        """How requests are put at present: what the server has shown to take."""
+        return self._habit
 
     def price(self, input_tokens: int, output_tokens: int, batch: bool = False) -> float | None:
         """US dollars by the manifest's prices, of which a batch costs half, else by the list; None if in neither."""
@@ -149,11 +155,11 @@ class OpenaiApi(Teacher):
             habit = self._habit
             answer = await self._transport.post(asked.address, "/chat/completions", encode(self.body(request, habit)))
             if answer.status != 200:
-                if self._learn(answer, habit):
+                if self.learn(answer, habit):
                     continue
                 error = failure(answer, asked)
                 if isinstance(error, TooMuch) and scale == 1.0 and _has_pictures(request):
-                    request, scale = await asyncio.to_thread(_smaller, request), SMALLER
+                    request, scale = await asyncio.to_thread(smaller, request), SMALLER
                     continue
                 raise error
             reply = self.read(answer.content(), asked)
@@ -201,6 +207,8 @@ class OpenaiApi(Teacher):
         body: dict[str, Any] = {"model": self.model, "messages": messages, habit.limit: self.max_tokens}
         if self.temperature is not None:
             body["temperature"] = self.temperature
+        if request.tools:
+            body["tools"] = [dict(tool) for tool in request.tools]
         if not request.schema:
             return body
         if habit.form == "json_schema":
@@ -229,7 +237,8 @@ class OpenaiApi(Teacher):
             raise ExampleError("teacher", "bad_reply", f"content is a {type(content).__name__}")
         ended = first.get("finish_reason")
         finish = "refused" if refusal or ended == "content_filter" else "cut_off" if ended == "length" else "stop"
-        text = (content or str(refusal or "")).encode("utf-8", "replace").decode()
+        text = message_text(message) if message.get("tool_calls") else content or str(refusal or "")
+        text = text.encode("utf-8", "replace").decode()
         if not text.strip() and finish == "stop":
             finish = "empty_reply"
         usage = completion.get("usage")
@@ -242,7 +251,7 @@ class OpenaiApi(Teacher):
             finish=finish,
         )
 
-    def _learn(self, answer: Answer, sent: Habit) -> bool:
+    def learn(self, answer: Answer, sent: Habit) -> bool:
         """Whether the error shows how this server wants to be asked, so that asking again makes sense."""
         if answer.status not in (400, 422, 500, 501):
             return False
@@ -286,7 +295,7 @@ def _has_pictures(request: Request) -> bool:
     return any(isinstance(part, Picture) for message in request.messages for part in message.parts)
 
 
-def _smaller(request: Request) -> Request:
+def smaller(request: Request) -> Request:
     """The request with its pictures at half the size."""
     from dataforge.media import shrink
 
@@ -300,8 +309,15 @@ def _smaller(request: Request) -> Request:
 def _content(message: Message, detail: str) -> dict[str, Any]:
     """A message as the API wants it; plain text where there is no picture, which every server takes."""
     if all(isinstance(part, str) for part in message.parts):
-        return {"role": message.role, "content": "\n\n".join(str(part) for part in message.parts)}
-    return {"role": message.role, "content": [_part(part, detail) for part in message.parts]}
+        content: dict[str, Any] = {"role": message.role, "content": "\n\n".join(map(str, message.parts))}
+    else:
+        content = {"role": message.role, "content": [_part(part, detail) for part in message.parts]}
+    if message.call:
+        function = {"name": message.call.name, "arguments": arguments_json(message.call)}
+        content["tool_calls"] = [{"id": message.call_id, "type": "function", "function": function}]
+    elif message.call_id:
+        content["tool_call_id"] = message.call_id
+    return content
 
 
 def _part(part: str | Picture, detail: str) -> dict[str, Any]:

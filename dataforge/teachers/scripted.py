@@ -44,6 +44,8 @@ class Scripted(Teacher):
 
     async def ask(self, request: Request) -> Reply:
         """The slots of the schema filled; ExampleError for a request that takes eyes, or an example without answer."""
+        if request.purpose != "write" and "reply" in request.truth:  # the one who drew the picture knows
+            return Reply(json.dumps(request.truth["reply"], ensure_ascii=False), self.name)
         if request.purpose != "write":
             raise ExampleError("teacher", "cannot_see", f"{self.name} has no eyes to {request.purpose} with")
         if not request.truth.get("answer"):

@@ -1,0 +1,135 @@
+"""The survey's page: the numbers as bars, and pictures with their boxes, in the report's frame and style."""
+
+from importlib.resources import files
+from string import Template
+from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element
+
+from dataforge.geometry import Box
+from dataforge.media import MediaStore
+from dataforge.records import Example, Scene
+from dataforge.report.drawing import WHOLE, mark
+from dataforge.report.elements import el, to_html
+from dataforge.report.pages import chart
+from dataforge.report.pictures import Pictures, scaled
+
+if TYPE_CHECKING:
+    from dataforge.survey import Survey
+
+MOST_BOXES = 60
+"""Of one picture that are drawn."""
+
+
+class Exhibits:
+    """The first pictures of a sample, each once, with its boxes and questions, drawn while its file is there."""
+
+    def __init__(self, most: int) -> None:
+        self.articles: list[Element] = []
+        self._most = most
+        self._groups: set[str] = set()
+
+    def see(self, found: Example | Scene, store: MediaStore) -> None:
+        if found.group in self._groups or len(self._groups) >= self._most:
+            return
+        self._groups.add(found.group)
+        self.articles.append(_article(len(self._groups), found, Pictures(store)))
+
+
+def page(survey: "Survey", exhibits: Exhibits) -> str:
+    """The whole page as HTML."""
+    frame, style = (files("dataforge.report").joinpath(f"report.{end}").read_text("utf-8") for end in ("html", "css"))
+    body = el("main", _head(survey), _sums(survey), _charts(survey))
+    if exhibits.articles:
+        body.append(el("section", el("h2", f"{len(exhibits.articles)} pictures"), *exhibits.articles))
+    title = to_html(el("title", f"{survey.source}: what is in it"))
+    return Template(frame).substitute(title=title, style=style, body=to_html(body))
+
+
+def _head(survey: "Survey") -> Element:
+    passed_on = "pictures may be published" if survey.redistributable else "pictures may not be published"
+    return el(
+        "header",
+        el("h1", survey.source),
+        el("p", survey.licence, class_="dim"),
+        el("p", passed_on, class_="dim" if survey.redistributable else "warn"),
+    )
+
+
+def _sums(survey: "Survey") -> Element:
+    rows = "endless" if survey.rows is None else f"{survey.rows:,}"
+    pairs = {
+        "rows": rows,
+        "rows that can't be read": f"{sum(survey.unreadable.values()):,}" if survey.unreadable else "",
+        "opened": f"{survey.sampled:,}",
+        "examples of them": f"{survey.examples:,}",
+        "left to the teacher to ask": f"{survey.posed_by_teacher:,}" if survey.posed_by_teacher else "",
+        "pictures": f"{survey.pictures:,}",
+        "pictures missing": f"{survey.missing:,}" if survey.missing else "",
+        "with boxes": f"{survey.with_boxes:,} of {survey.examples:,}",
+        "boxes": f"{survey.boxes:,}",
+        "other places": f"{survey.other_places:,}",
+    }
+    terms = [el("div", el("dt", name), el("dd", value)) for name, value in pairs.items() if value]
+    return el("section", el("dl", *terms), class_="card took")
+
+
+def _charts(survey: "Survey") -> Element:
+    charts = [
+        chart("Rows that can't be read", survey.unreadable, fill="failed"),
+        chart("Opened in vain", survey.failures, fill="failed"),
+        chart("Size of pictures", survey.megapixels),
+        chart("Boxes, share of the picture", survey.box_shares),
+        chart("Who said where", survey.said_by),
+        chart("Answer type", survey.answer_types),
+        chart("Accepted answers", survey.answers),
+        chart("Split", survey.splits),
+    ]
+    return el("section", *charts, class_="charts")
+
+
+def _article(number: int, found: Example | Scene, pictures: Pictures) -> Element:
+    head = el("header", el("h3", f"{number}. ", el("code", found.id)))
+    wholes = el("div", *(_whole(found, media, pictures) for media in range(len(found.media))), class_="wholes")
+    talk = el("div", _asked(found), class_="talk")
+    return el("article", head, wholes, talk, class_="sample", id=f"sample-{number}")
+
+
+def _asked(found: Example | Scene) -> Element:
+    if isinstance(found, Scene):
+        offered = f"{len(found.places)} places to choose from" if found.places else "it finds the place as well"
+        return el("p", f"No question: the teacher makes one; {offered}.", class_="question")
+    choices = el("ol", *(el("li", choice, dir="auto") for choice in found.choices), type="A")
+    labels = list(dict.fromkeys(region.label or "(no label)" for region in found.evidence))
+    boxes = [el("dt", "evidence"), el("dd", ", ".join(labels), dir="auto")] if labels else []
+    return el(
+        "div",
+        el("p", found.question, class_="question", dir="auto"),
+        choices if found.choices else None,
+        el(
+            "dl",
+            el("dt", f"accepted ({found.answer_type})"),
+            el("dd", " | ".join(found.answers) or "(unknown)", dir="auto"),
+            *boxes,
+        ),
+    )
+
+
+def _whole(found: Example | Scene, media: int, pictures: Pictures) -> Element:
+    """A picture with its boxes: the evidence, or the places that a question may be about, numbered."""
+    source = found.media[media]
+    frame = Box(0, 0, source.width, source.height)
+    width, height = scaled((source.width, source.height), WHOLE)
+    onto = Box(0, 0, width, height)
+    address, sentence = pictures.whole(found, media, WHOLE)
+    drawing = el("svg", viewBox=f"0 0 {width:.2f} {height:.2f}", width=width, height=height, role="img")
+    if address:
+        drawing.append(el("image", href=address, width=width, height=height, preserveAspectRatio="none"))
+    else:
+        drawing.append(el("rect", width=width, height=height, class_="absent"))
+        drawing.append(el("text", sentence, x=12, y=height / 2, class_="absent"))
+    boxes = found.places if isinstance(found, Scene) else found.evidence
+    for number, region in enumerate([one for one in boxes if one.media == media][:MOST_BOXES], start=1):
+        tag = str(number) if isinstance(found, Scene) else "E"
+        drawing.append(mark(region.box.mapped(frame, onto), onto, tag, "evidence"))
+    about = " · ".join(filter(None, [f"{source.width}×{source.height} pixels", source.origin]))
+    return el("figure", drawing, el("figcaption", el("p", about, class_="dim")))

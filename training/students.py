@@ -1,0 +1,93 @@
+"""Loading a student for training: which weights move, in which precision, how many there are."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dataforge.errors import UsageError
+from dataforge.recipe import Lora, Sft
+from training.encoding import files_of
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+LANGUAGE_LINEARS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+"""Where adapters go: every linear layer of the language model, none of the vision tower."""
+
+
+def load_student(checkpoint: str, recipe: Sft, accelerator: Accelerator) -> Any:
+    """The model, ready to be trained: frozen where the recipe says so, adapters in place.
+
+    Weights that move are float32 even where the passes are bf16: at a learning rate of 1e-6 most updates are smaller
+    than bf16 can hold. Those that don't are bf16 then, unless they are to be sharded beside others.
+    """
+    from accelerate.utils import DistributedType
+    from transformers import AutoModelForImageTextToText
+
+    loader: Any = AutoModelForImageTextToText
+    try:
+        student = loader.from_pretrained(checkpoint, dtype=torch.float32)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{checkpoint} can't be loaded: {' '.join(str(error).split())[:200]}") from None
+    student = freeze(student, recipe)
+    sharded = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+    if accelerator.mixed_precision == "bf16" and not sharded:
+        for parameter in student.parameters():
+            if not parameter.requires_grad:
+                parameter.data = parameter.data.to(torch.bfloat16)
+    if recipe.checkpointing:
+        checkpoint_layers(student)
+    return student
+
+
+def checkpoint_layers(student: Any) -> None:
+    """Make activations again in the backward pass instead of keeping them, layer by layer."""
+    if hasattr(student, "activation_checkpointing_enable"):  # its name since transformers 5.23
+        student.activation_checkpointing_enable({"use_reentrant": False})
+    else:
+        student.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def freeze(student: Any, recipe: Sft) -> Any:
+    """The student with only those weights asking for a gradient that the recipe trains."""
+    if recipe.lora is not None:
+        return with_adapters(student, recipe.lora)
+    if recipe.freeze_vision:
+        student.model.visual.requires_grad_(False)
+    return student
+
+
+def with_adapters(student: Any, lora: Lora) -> Any:
+    """The student with low-rank adapters on the language model; everything else stands still."""
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError:
+        raise UsageError("lora needs peft: pip install 'dataforge[train]'") from None
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=LANGUAGE_LINEARS,
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(student, config)
+
+
+def skeleton(checkpoint: str, recipe: Sft) -> Any:
+    """The student without its weights, to count them: made from the configuration alone."""
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    config: Any = AutoConfig.from_pretrained(files_of(checkpoint))
+    loader: Any = AutoModelForImageTextToText
+    with torch.device("meta"):
+        return freeze(loader.from_config(config), recipe)
+
+
+def own_dtype(checkpoint: str) -> torch.dtype:
+    """The precision in which the checkpoint's weights are stored."""
+    content = json.loads((files_of(checkpoint) / "config.json").read_text(encoding="utf-8"))
+    name = content.get("dtype") or content.get("torch_dtype") or "float32"
+    return getattr(torch, str(name).removeprefix("torch."), torch.float32)
