@@ -18,7 +18,7 @@ LAYERS = [
     | set("answers reading workers marks ordering".split())
     | set("alike.likeness alike.wording filter.verdicts".split())
     | set("ask.replies ask.tolerant ask.prices ask.tokens ask.budget".split()),
-    set("episode chat dialect transcript operations posters staged scenes pages sentences shown ask alike".split()),
+    set("episode chat dialect transcript operations posters staged scenes pages sentences sentences_video shown ask alike".split()),
     set("locate compose write pose sources teachers checks exporters".split()),
     set("synth filter ask.batch ask.batch_api ask.gathering ask.cache report survey show view diff doctor".split())
     | set("evaluate publish".split()),
@@ -67,7 +67,7 @@ def test_only_the_command_line_prints() -> None:
 
 @pytest.mark.parametrize("name", manifest.shipped_names())
 def test_every_shipped_manifest_loads(name: str, tmp_path: Path) -> None:
-    path = None if name in ("infographics", "pixel_reasoner") else tmp_path  # the latter has several
+    path = None if name in ("infographics", "pixel_reasoner", "rendered_video") else tmp_path  # the latter has several
     loaded = manifest.load(manifest.shipped(name), source_path=path)
     assert loaded.name == name
     assert len(loaded.digest()) == 12
