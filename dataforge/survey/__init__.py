@@ -20,7 +20,8 @@ from dataforge.records import Example, Failure, Scene
 from dataforge.survey.pages import Exhibits, page
 
 EDGES_MP = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-EDGES_SHARE = (0.0001, 0.001, 0.01, 0.05, 0.2, 0.5)
+EDGES_S = (5.0, 15.0, 30.0, 60.0, 180.0, 600.0)
+EDGES_PERCENT = (0.01, 0.1, 1.0, 5.0, 20.0, 50.0)
 SHOWN = 10
 
 
@@ -43,6 +44,7 @@ class Survey(BaseModel):
     answer_types: dict[str, int]
     answers: dict[str, int]
     megapixels: dict[str, int]
+    seconds: dict[str, int]
     with_boxes: int
     boxes: int
     box_shares: dict[str, int]
@@ -97,7 +99,16 @@ class Counting:
         self.seen: Counter[str] = Counter()
         self.counts: dict[str, Counter[str]] = {
             name: Counter()
-            for name in ("failures", "splits", "answer_types", "answers", "megapixels", "box_shares", "said_by")
+            for name in (
+                "failures",
+                "splits",
+                "answer_types",
+                "answers",
+                "megapixels",
+                "seconds",
+                "box_shares",
+                "said_by",
+            )
         }
         self._pictures: set[str] = set()
         self._missing: set[str] = set()
@@ -117,6 +128,8 @@ class Counting:
             if media.sha256 not in self._pictures:
                 self._pictures.add(media.sha256)
                 self.counts["megapixels"][_bin(media.width * media.height / 1e6, EDGES_MP, " MP")] += 1
+                if media.span_s:
+                    self.counts["seconds"][_bin(media.span_s[1] - media.span_s[0], EDGES_S, " s")] += 1
         if isinstance(found, Scene):
             self.seen["posed"] += 1
         else:
@@ -132,15 +145,16 @@ class Counting:
         for region in boxes:
             media = found.media[region.media]
             share = region.box.area / (media.width * media.height)
-            self.counts["box_shares"][_bin(100 * share, tuple(100 * edge for edge in EDGES_SHARE), " %")] += 1
+            self.counts["box_shares"][_bin(100 * share, EDGES_PERCENT, " %")] += 1
             self.counts["said_by"][region.said_by] += 1
 
     def survey(self, source: Source, rows: int | None, unreadable: dict[str, int]) -> Survey:
         ordered = {name: dict(sorted(counts.items(), key=lambda one: -one[1])) for name, counts in self.counts.items()}
-        for name, edges, unit in (("megapixels", EDGES_MP, " MP"), ("box_shares", EDGES_SHARE, " %")):
-            scale = 100 if unit == " %" else 1
-            names = _bins(tuple(scale * edge for edge in edges), unit)
-            ordered[name] = {label: self.counts[name][label] for label in names if self.counts[name][label]}
+        scales = (("megapixels", EDGES_MP, " MP"), ("seconds", EDGES_S, " s"), ("box_shares", EDGES_PERCENT, " %"))
+        for name, edges, unit in scales:
+            ordered[name] = {
+                label: self.counts[name][label] for label in _bins(edges, unit) if self.counts[name][label]
+            }
         return Survey(
             source=source.name,
             licence=source.licence,
