@@ -7,7 +7,7 @@ away group by group, so a survey needs no space that grows with the source.
 
 import itertools
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,19 +36,19 @@ class Survey(BaseModel):
     sampled: int
     examples: int
     posed_by_teacher: int
-    failures: dict[str, int]
+    failures: dict[str, int] = {}
     pictures: int
     missing: int
     groups: int
-    splits: dict[str, int]
-    answer_types: dict[str, int]
-    answers: dict[str, int]
-    megapixels: dict[str, int]
-    seconds: dict[str, int]
+    splits: dict[str, int] = {}
+    answer_types: dict[str, int] = {}
+    answers: dict[str, int] = {}
+    megapixels: dict[str, int] = {}
+    seconds: dict[str, int] = {}
     with_boxes: int
     boxes: int
-    box_shares: dict[str, int]
-    said_by: dict[str, int]
+    box_shares: dict[str, int] = {}
+    said_by: dict[str, int] = {}
     other_places: int
 
 
@@ -97,19 +97,7 @@ class Counting:
 
     def __init__(self) -> None:
         self.seen: Counter[str] = Counter()
-        self.counts: dict[str, Counter[str]] = {
-            name: Counter()
-            for name in (
-                "failures",
-                "splits",
-                "answer_types",
-                "answers",
-                "megapixels",
-                "seconds",
-                "box_shares",
-                "said_by",
-            )
-        }
+        self.counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._pictures: set[str] = set()
         self._missing: set[str] = set()
         self._groups: set[str] = set()
@@ -149,12 +137,11 @@ class Counting:
             self.counts["said_by"][region.said_by] += 1
 
     def survey(self, source: Source, rows: int | None, unreadable: dict[str, int]) -> Survey:
-        ordered = {name: dict(sorted(counts.items(), key=lambda one: -one[1])) for name, counts in self.counts.items()}
+        ordered = {name: dict(counts.most_common()) for name, counts in self.counts.items()}
         scales = (("megapixels", EDGES_MP, " MP"), ("seconds", EDGES_S, " s"), ("box_shares", EDGES_PERCENT, " %"))
         for name, edges, unit in scales:
-            ordered[name] = {
-                label: self.counts[name][label] for label in _bins(edges, unit) if self.counts[name][label]
-            }
+            counts = self.counts[name]
+            ordered[name] = {label: counts[label] for label in _bins(edges, unit) if counts[label]}
         return Survey(
             source=source.name,
             licence=source.licence,
