@@ -11,8 +11,8 @@ VIDEO_FRAMES: dict[str, tuple[str, ...]] = {
         " can happen between two of them].",
         "[At this size|In such small frames] I [can follow|get an idea of] [what goes on|the course of things], but"
         " [not the details|few details].",
-        "[Going through|Looking over|I go through] the frames [in order|from first to last] [gives me|I get] [a rough"
-        " idea|the outline] of the video.",
+        "[Going through|Looking over] the frames [in order|from first to last], I get [a rough idea|the outline] of the"
+        " video.",
         'The question is "{question}" [The overview|A handful of small frames] [alone is|by itself is] too thin'
         " for [that|this].",
         'I am asked: "{question}" [That depends|This depends] on [what happens when|a certain moment].',
@@ -212,7 +212,7 @@ VIDEO_FRAMES: dict[str, tuple[str, ...]] = {
         "[I now see|Now I can see] [these frames|this time] [well|clearly].",
         "[So this is what|Now I see what] [happens|can be seen] [around {first}|here].",
         "[I picked|I have picked] frames from [before or after|another moment than] what I [was after|need].",
-        "[The frames are|It is] clear [now|enough], [but|yet] not what I [hoped|expected].",
+        "The frames are [clear|sharp] [now|enough], [but|yet] not what I [hoped for|expected].",
         "[I go over|I look through] the frames [from {first} on|one by one].",
         "[The selection|My selection] [landed|ended up] beside [the moment I wanted|what I was after].",
         "[Here|In these frames] [there are|I find] other things than [I expected|I had hoped].",
@@ -263,7 +263,7 @@ VIDEO_FRAMES: dict[str, tuple[str, ...]] = {
     # ------------------------------------------------------------ reading and answering
     "video_reading": (
         "[Now|Here|At this size] {target} can be [seen|made out] [clearly|well|without doubt].",
-        "[These frames|This view] [show|leave no doubt about|give me] {target}.",
+        "[These frames|The larger frames] [show|leave no doubt about|give me] {target}.",
         "[This is it|There it is]: {target}.",
         "[I can now see|I now see] {target} [properly|clearly|in detail].",
         "[Looking closely at|Going over] {target}, I [find|see] [what is asked|what I need].",
@@ -313,6 +313,12 @@ VIDEO_FRAMES: dict[str, tuple[str, ...]] = {
         "the action that is asked about",
         "the relevant part of the video",
         "the scene in question",
+    ),
+    "video_named_before": (
+        "that moment",
+        "that part of the video",
+        "just that moment",
+        "this part of the video",
     ),
     "video_unnamed_guess": (
         "another part of the video",

@@ -187,6 +187,8 @@ class VideoScript(Script):
         elif self.truth["kind"] == "compare":
             why = "video_why_first"
         target = self._called(rng, look["target"], unnamed)
+        if why == "video_why" and rng.random() < NAMED_ONCE:
+            target = rng.choice(FRAMES["video_named_before"])
         return f"{draw(rng, why, target=target)} {draw(rng, 'video_zoom' if is_zoom else 'video_select')}"
 
     def _seen(self, rng: random.Random, at: int) -> str:
