@@ -8,9 +8,9 @@ A loopback endpoint with 200 ms latency (benchmarks/loopback.py) has a core of i
 take turns within a repetition. `window` is first arrival to last reply, as the endpoint saw it; CPU and memory are of
 the client's whole process tree as far as it was waited for; `ms a call` is the CPU between a small and a large number
 of calls, start-up left out. `ours` is the whole path behind cut pictures: request, reply, parse, four checks, reply
-cache, ledger, trace. `speed` has 50 times as many calls as go at once; `peers` has 10 times as many, since two of
-them hold all rows with their pictures in memory (0.7 MB a row) and would take 9 GB. Peers need environments of their
-own (pins: datatrove[io]==0.10.1 httpx aiofiles aiosqlite xxhash; bespokelabs-curator==0.1.31;
+cache, ledger, trace. There are 50 times as many calls as go at once, but with the peers at 256 at once 20 times as
+many, since two of them hold all rows with their pictures in memory (0.7 MB a row and more). Peers need environments
+of their own (pins: datatrove[io]==0.10.1 httpx aiofiles aiosqlite xxhash; bespokelabs-curator==0.1.31;
 data-designer==0.9.6 data-designer-config==0.9.6 data-designer-engine==0.9.6; distilabel[openai,vision]==1.5.3
 requests).
 """
@@ -42,7 +42,7 @@ CLIENT, SERVER = CORES[0], CORES[-1]
 DELAY_S = 0.2
 ROUNDS, FEW_ROUNDS = 50, 10
 """Calls, in times of those in flight; and the smaller number that start-up is told by."""
-PEER_ROUNDS, FEW_PEER_ROUNDS = 10, 2
+PEER_ROUNDS, FEW_PEER_ROUNDS = {64: 50, 256: 20}, 2
 
 
 class Endpoint:
@@ -118,16 +118,16 @@ def table(title: str, *columns: str) -> Table:
 # ---------------------------------------------------------------------------------------------- speed
 
 
-def speed(base: Path, repeat: int, rounds: int) -> None:
+def speed(base: Path, repeat: int, rounds: int, at: list[int]) -> None:
     """dataforge between the floor and the SDK."""
-    for most in (64, 256):
+    for most in at:
         race(["bare", "ours", "sdk-aiohttp", "sdk"], most, (min(FEW_ROUNDS, rounds // 2), rounds), base, {}, repeat)
 
 
-def against_peers(base: Path, peers: dict[str, Path], repeat: int) -> None:
+def against_peers(base: Path, peers: dict[str, Path], repeat: int, at: list[int]) -> None:
     """dataforge beside the engines that somebody would use instead."""
-    for most in (64, 256):
-        race(["bare", "ours", *peers], most, (FEW_PEER_ROUNDS, PEER_ROUNDS), base, peers, repeat)
+    for most in at:
+        race(["bare", "ours", *peers], most, (FEW_PEER_ROUNDS, PEER_ROUNDS.get(most, 20)), base, peers, repeat)
 
 
 def race(
@@ -214,7 +214,7 @@ def memory(base: Path) -> None:
 def kills(base: Path, times: int = 20, every_s: float = 3.0) -> None:
     """kill -9 again and again: the union against one unbroken run, and what was asked twice."""
     log, most = base / "requests.txt", 64
-    calls = int(times * every_s * most / DELAY_S * 0.5)
+    calls = int(times * every_s * most / DELAY_S * 0.65)
     whole, torn = base / "whole", base / "torn"
     for folder in (whole, torn):
         shutil.rmtree(folder, ignore_errors=True)
@@ -270,7 +270,9 @@ def main() -> None:
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=VENV")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="calls, in times of those in flight")
+    parser.add_argument("--at", action="append", type=int, help="calls at once; repeatable; 64 and 256 if none")
     given = parser.parse_args()
+    at: list[int] = given.at or [64, 256]
     peers = {name: Path(venv).absolute() for name, _, venv in (peer.partition("=") for peer in given.peer)}
     if CLIENT == SERVER:
         CONSOLE.print("[yellow]one core alone: client and endpoint share it, and no figure means much[/]")
@@ -282,9 +284,9 @@ def main() -> None:
         pictures(base)
         for section in given.sections:
             if section == "speed":
-                speed(base, given.repeat, given.rounds)
+                speed(base, given.repeat, given.rounds, at)
             elif section == "peers":
-                against_peers(base, peers, given.repeat)
+                against_peers(base, peers, given.repeat, at)
             elif section == "limits":
                 limits(base, peers, given.repeat)
             elif section == "faults":

@@ -13,6 +13,7 @@ from PIL import Image
 
 from dataforge import plugins
 from dataforge.answers.metrics import score
+from dataforge.ask.budget import Budget, Ledger
 from dataforge.checks.faithful import claimed_sight, readings, stands_in
 from dataforge.checks.necessary import rates, rotated
 from dataforge.errors import UsageError
@@ -294,6 +295,38 @@ def test_what_is_read_off_a_view_must_stand_there(run: Run) -> None:
             assert server.requests == 1, "what Tesseract reads needs no model"
 
 
+def test_what_ocr_has_read_there_needs_no_model(run: Run) -> None:
+    only(run, "poster-1")
+    change(run, "poster-1", with_thought(1, 'It says "ninety owls" here.'))
+
+    def by_ocr(trace: Trace) -> Trace:
+        read = trace.regions[0].model_copy(update={"label": "ninety owls", "said_by": "ocr"})
+        return trace.model_copy(update={"regions": (read,)})
+
+    with TeacherServer(fill=lambda schema, body: {"found": [False]}) as server:
+        assert sift(run, [asked("faithful", server)]).reasons == {"faithful: not_in_view": 1}
+        assert server.requests == 1
+        change(run, "poster-1", by_ocr)
+        assert sift(run, [asked("faithful", server)]).kept == 1
+        assert server.requests == 1
+
+
+def test_ocr_alone_decides_where_it_is_told_to(run: Run) -> None:
+    only(run, "poster-1")
+    change(run, "poster-1", with_thought(1, 'It says "bees 42" here, and 9,917.'))
+    run.manifest = run.manifest.model_copy(update={"teacher": "scripted"})
+    assert sift(run, ["faithful"]).kept == 1, "without a model what Tesseract misses proves nothing"
+    alone = [{"name": "faithful", "ocr_decides": True}]
+    if shutil.which("tesseract") is None:
+        with pytest.raises(UsageError, match="needs Tesseract"):
+            sift(run, alone)
+        return
+    assert sift(run, alone).reasons == {"faithful: not_in_view": 1}
+    assert "'9,917'" in verdicts(run, "faithful")["poster-1"].detail
+    change(run, "poster-1", with_thought(1, 'It says "bees 42" here.'))
+    assert sift(run, alone).kept == 1
+
+
 def test_a_judge_that_miscounts_is_no_reply(run: Run) -> None:
     only(run, "poster-1")
     change(run, "poster-1", with_thought(1, "It reads 9,917 here."))
@@ -351,6 +384,20 @@ def test_every_reason_has_its_trace() -> None:
     asking = {name: one for name, one in found.items() if issubclass(one, AskingCheck)}
     listed = {(name, reason) for name, one in asking.items() for reason in one.reasons}
     assert {(check, reason) for check, reason, *_ in PLANTED} == listed
+
+
+def test_a_budget_holds_for_the_filter_too(run: Run) -> None:
+    """A question is 1,000 tokens in and 100 out; the run's traces have been paid from the same purse."""
+    with TeacherServer(fill=eyes("", "42")) as server:
+        checks = [asked("necessary", server, samples=1)]
+        with pytest.raises(UsageError, match=r"budget reached.* of 12,000 tokens .*a higher one goes on"):
+            sift(run, checks, budget=Budget(tokens=12_000))
+        assert 0 < server.requests * 1100 <= 12_000
+        assert not (run.folder / "kept.jsonl").exists()
+        before = server.requests
+        sift(run, checks, budget=Budget(tokens=10**6))
+        assert len({json.dumps(body) for body in server.bodies}) == server.requests > before, "nothing is paid twice"
+    assert Ledger(run.folder / "spent.jsonl").total.input_tokens == 1000 * server.requests
 
 
 @pytest.mark.parametrize("name", ["necessary", "judged"])

@@ -34,10 +34,11 @@ def played(lane: Lane, seconds: float, took_s: Callable[[Lane], float], start: f
 
 def test_it_starts_modest_and_doubles_to_what_is_allowed() -> None:
     lane = Lane(0, 256)
-    assert lane.allowed == pacing.START
-    played(lane, 0.25, lambda _: 0.2)
+    assert lane.allowed == 1, "the first call goes alone"
+    sent = played(lane, 0.45, lambda _: 0.2)
+    assert sum(at < 0.2 for at in sent) == 1
     assert pacing.START < lane.allowed <= 4 * pacing.START
-    played(lane, 1.5, lambda _: 0.2, start=0.25)
+    played(lane, 1.5, lambda _: 0.2, start=0.45)
     assert lane.allowed == 256
 
 
@@ -207,6 +208,8 @@ def test_a_cancelled_call_gives_its_place_back() -> None:
 def test_the_least_loaded_endpoint_is_asked_and_a_failed_one_not_again_at_once() -> None:
     async def scene() -> None:
         pace = Pace(3, 30)
+        for first in [await pace.enter() for _ in range(3)]:
+            pace.done(first, 0)
         places = [await pace.enter() for _ in range(6)]
         assert [place.lane.number for place in places] == [0, 1, 2, 0, 1, 2]
         pace.set_back(places[1], Setback("unreachable"))

@@ -129,6 +129,16 @@ def test_a_browser_that_died_costs_one_page() -> None:
     assert chromium.render("", "<p>after", 300).printed[0].text == "after"
 
 
+@needs_chromium
+def test_a_browser_that_does_not_start_is_said_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "chromium").write_text("#!/bin/sh\nexit 3\n")
+    (tmp_path / "chromium").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(ExampleError) as caught:
+        chromium.Chromium()
+    assert caught.value.reason == "browser_failed"
+
+
 def test_without_a_browser_the_person_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     source = plugins.build("source", {"name": "web_pages"})

@@ -120,4 +120,10 @@ def test_a_manifest_gives_the_options(table: Path, tmp_path: Path) -> None:
     told = command("table", "--manifest", "mine.yaml", "--json", at=tmp_path)
     assert json.loads(told.stdout)["rows"] == 8
     other = command("photos", "--manifest", "mine.yaml", at=tmp_path)
-    assert (other.returncode, "no source 'photos'" in other.stderr) == (2, True)
+    assert (other.returncode, "no source 'photos': there is table" in other.stderr) == (2, True)
+    parts = [{**content["source"], "share": 1}, {"name": "photos", "share": 1, "seed": 4}]
+    (tmp_path / "both.yaml").write_text(json.dumps({"name": "both", "sources": parts}))
+    part = command("table", "--manifest", "both.yaml", "--json", at=tmp_path)
+    assert json.loads(part.stdout)["rows"] == 8
+    both = command("mixed", "--manifest", "both.yaml", "--limit", "4", "--json", at=tmp_path)
+    assert json.loads(both.stdout)["sampled"] == 4

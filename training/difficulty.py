@@ -1,4 +1,4 @@
-"""The difficulty pass: a question that the student always or never gets right teaches nothing in a group, so it goes."""
+"""The difficulty pass: a question that the student always or never gets right teaches a group nothing, so it goes."""
 
 from __future__ import annotations
 

@@ -1,14 +1,15 @@
 """The learning trap in miniature: the paper's two phases, with and without curiosity, on one or two CPU cores.
 
-The task is the source `miniature`: a tile is framed, the colour of its dot is asked for, and only a look at the tile shows
-it; a guess is right half of the time. A student of a million random weights learns in three stages, from real traces of
-the real pipeline:
+The task is the source `miniature`: a tile is framed, the colour of its dot is asked for, and only a look at the tile
+shows it; a guess is right half of the time. A student of a million random weights learns in three stages, from real
+traces of the real pipeline:
 
     reads    single tiles shown large, answered at once: what a base model can do already
     warm     whole pictures: looks, wrong looks with recovery, and guesses; stopped early, so its looks often miss
     rl       `training.rl` as it is, on fresh questions, once with the curiosity bonus and once without
 
-The ablations leave out the second stage, or its traces with wrong looks. Nothing else differs between two runs of a seed.
+The ablations leave out the second stage, or its traces with wrong looks. Nothing else differs between two runs of a
+seed.
 """
 
 from __future__ import annotations
@@ -113,6 +114,15 @@ def run(
     results.sort(key=lambda one: (order[one.arm], one.seed))
     (out / "results.json").write_text(json.dumps([_typed(one) for one in results], indent=1) + "\n", encoding="utf-8")
     return results
+
+
+def draw(results: Sequence[Result], path: Path) -> Path:
+    """RaPR and accuracy over the steps, a band over seeds for each arm."""
+    from training.plots import curves
+
+    runs = {arm: [one.lines for one in results if one.arm == arm] for arm in ARMS}
+    panels = (("rapr", "RaPR"), ("accuracy", "accuracy"), ("accuracy_with_looks", "accuracy of rollouts with looks"))
+    return curves({arm: lines for arm, lines in runs.items() if lines}, path, panels, window=5)
 
 
 def _told(measured: Measured) -> str:

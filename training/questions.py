@@ -37,7 +37,10 @@ def from_source(manifest: Manifest, store: MediaStore, limit: int | None) -> Que
         try:
             if not isinstance(row, Row):
                 raise ExampleError(row.stage, row.reason)
-            examples.append(_bare(source.example(row, store)))
+            found = source.example(row, store)
+            if not isinstance(found, Example):
+                raise ExampleError("read", "no_question", f"{row.id} has none: make a run of it, and ask that")
+            examples.append(_bare(found))
         except ExampleError:
             refused += 1
     return Questions(answered(examples), store, refused + len(examples) - len(answered(examples)))

@@ -92,7 +92,7 @@ def frozen(student: Any, recipe: Rl) -> Any:
             student,
             LoraConfig(
                 r=recipe.lora.rank,
-                lora_alpha=int(recipe.lora.alpha),
+                lora_alpha=recipe.lora.alpha,
                 lora_dropout=recipe.lora.dropout,
                 target_modules=linears,
                 task_type="CAUSAL_LM",

@@ -69,26 +69,36 @@ class Level(NamedTuple):
     """Those among the tokens, piece by piece"""
 
 
-class Tree(NamedTuple):
-    """Conversations cut into levels, and which tokens of the last are scored."""
+class Leaves(NamedTuple):
+    """The conversations' own turns, of those that are about as long."""
 
-    levels: list[Level]
+    level: Level
     learn: Tensor
-    """bool [b, l] of the last level"""
+    """bool [b, l]: which tokens are scored"""
+
+
+class Tree(NamedTuple):
+    """Conversations cut into levels: what all begin with, their groups' openings, and their own turns."""
+
+    trunk: list[Level]
+    leaves: list[Leaves]
+    order: Tensor
+    """int64 [scored tokens]: where each lies among those of the leaves, conversation by conversation"""
     pictures: Mapping[str, Image.Image]
 
     def to(self, device: torch.device) -> Tree:
-        moved = [
-            Level(
-                level.ids.to(device),
-                level.positions.to(device),
-                level.lengths.to(device),
-                None if level.parents is None else level.parents.to(device),
-                level.views,
-            )
-            for level in self.levels
-        ]
-        return Tree(moved, self.learn.to(device), self.pictures)
+        trunk = [_moved(level, device) for level in self.trunk]
+        leaves = [Leaves(_moved(leaf.level, device), leaf.learn.to(device)) for leaf in self.leaves]
+        return Tree(trunk, leaves, self.order.to(device), self.pictures)
+
+    @property
+    def levels(self) -> list[Level]:
+        return [*self.trunk, *(leaf.level for leaf in self.leaves)]
+
+
+def _moved(level: Level, device: torch.device) -> Level:
+    parents = None if level.parents is None else level.parents.to(device)
+    return Level(level.ids.to(device), level.positions.to(device), level.lengths.to(device), parents, level.views)
 
 
 def tree(conversations: Sequence[Conversation], codec: Codec) -> Tree:
@@ -100,18 +110,45 @@ def tree(conversations: Sequence[Conversation], codec: Codec) -> Tree:
         parents.append(openings.setdefault((shown, one.ids[: one.opening].tobytes()), len(openings)))
     heads = [conversations[parents.index(number)] for number in range(len(openings))]
     common = _common([one.ids[: one.opening - 1] for one in heads], codec.image_id)
-    levels = []
+    trunk = []
     if common:
-        levels.append(_level(heads[:1], [0], [common], None, codec))
+        trunk.append(_level(heads[:1], [0], [common], None, codec))
     roots = [0] * len(heads) if common else None
-    levels.append(_level(heads, [common] * len(heads), [one.opening for one in heads], roots, codec))
-    starts, ends = [one.opening for one in conversations], [len(one.ids) for one in conversations]
-    levels.append(_level(conversations, starts, ends, parents, codec))
-    learn = torch.zeros_like(levels[-1].ids, dtype=torch.bool)
-    for row, one in enumerate(conversations):
-        learn[row, : len(one.ids) - one.opening] = torch.from_numpy(one.learn[one.opening :])
+    trunk.append(_level(heads, [common] * len(heads), [one.opening for one in heads], roots, codec))
+    sorts = _alike([len(one.ids) - one.opening for one in conversations])
+    leaves = [_leaves(rows, conversations, parents, codec) for rows in sorts]
     pictures = {name: picture for one in conversations for name, picture in one.pictures.items()}
-    return Tree(levels, learn, pictures)
+    return Tree(trunk, leaves, _order(sorts, [int(one.learn.sum()) for one in conversations]), pictures)
+
+
+def _alike(lengths: Sequence[int], waste: float = 0.25) -> list[list[int]]:
+    """Rows dealt out such that no more than that share of the tokens passed together is padding."""
+    dealt: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        own = sum(lengths[one] for one in dealt[-1]) + lengths[row] if dealt else 0
+        if not dealt or own < (1 - waste) * lengths[dealt[-1][0]] * (len(dealt[-1]) + 1):
+            dealt.append([])
+        dealt[-1].append(row)
+    return dealt
+
+
+def _leaves(rows: Sequence[int], conversations: Sequence[Conversation], parents: Sequence[int], codec: Codec) -> Leaves:
+    these = [conversations[row] for row in rows]
+    starts, ends = [one.opening for one in these], [len(one.ids) for one in these]
+    level = _level(these, starts, ends, [parents[row] for row in rows], codec)
+    learn = torch.zeros_like(level.ids, dtype=torch.bool)
+    for at, one in enumerate(these):
+        learn[at, : len(one.ids) - one.opening] = torch.from_numpy(one.learn[one.opening :])
+    return Leaves(level, learn)
+
+
+def _order(sorts: Sequence[Sequence[int]], counts: Sequence[int]) -> Tensor:
+    """Where the scored tokens of each conversation lie once those of the leaves are put one after the other."""
+    starts, at = {}, 0
+    for row in (row for rows in sorts for row in rows):
+        starts[row] = at
+        at += counts[row]
+    return torch.cat([torch.arange(starts[row], starts[row] + counts[row]) for row in range(len(counts))])
 
 
 def _common(beginnings: Sequence[np.ndarray], image_id: int) -> int:
@@ -171,6 +208,17 @@ class _Handed:
         return 0
 
 
+class _Passed(NamedTuple):
+    """What a level hands on."""
+
+    handed: _Handed
+    real: Tensor
+    """bool [b, tokens so far]: no padding"""
+    states: Tensor
+    last: Tensor
+    """[b, d]: the state after each piece's last token"""
+
+
 class SharedLikelihood(nn.Module):
     """A student that answers a tree with the log-probabilities of its sampled tokens.
 
@@ -196,28 +244,35 @@ class SharedLikelihood(nn.Module):
     def forward(self, shared: Tree) -> Tensor:
         """float32 [sampled tokens]: the log-probability of each, conversation by conversation."""
         features = self._features(shared)
-        handed, allowed, states = None, None, None
-        last: Tensor | None = None
-        for level in shared.levels:
-            own = torch.arange(level.ids.shape[1], device=level.ids.device)
-            mask = (own[None, :] <= own[:, None])[None].expand(len(level.ids), -1, -1)
-            if allowed is not None:
-                assert level.parents is not None
-                earlier = allowed.index_select(0, level.parents)[:, None].expand(-1, len(own), -1)
-                mask = torch.cat([earlier, mask], dim=2)
-                assert states is not None
-                last = states.index_select(0, level.parents)
-            handed = _Handed(handed, level.parents)
-            shown = [features[view.sha256] for view in level.views]
-            hidden = speak(self.student, level.ids, level.positions, mask[:, None], handed, shown, self.codec.image_id)
-            states = hidden[torch.arange(len(hidden), device=hidden.device), level.lengths - 1]
-            real = own[None] < level.lengths[:, None]
-            if allowed is not None and level.parents is not None:
-                real = torch.cat([allowed.index_select(0, level.parents), real], dim=1)
-            allowed = real
-        assert last is not None
-        before = torch.cat([last[:, None], hidden[:, :-1]], dim=1)[shared.learn]
-        return self._scored(before, shared.levels[-1].ids[shared.learn])
+        stem = None
+        for level in shared.trunk:
+            stem = self._passed(level, stem, features)
+        assert stem is not None
+        states, targets = [], []
+        for leaf in shared.leaves:
+            own = self._passed(leaf.level, stem, features)
+            assert leaf.level.parents is not None
+            first = stem.last.index_select(0, leaf.level.parents)
+            states.append(torch.cat([first[:, None], own.states[:, :-1]], dim=1)[leaf.learn])
+            targets.append(leaf.level.ids[leaf.learn])
+        return self._scored(torch.cat(states), torch.cat(targets)).index_select(0, shared.order)
+
+    def _passed(self, level: Level, before: _Passed | None, features: Mapping[str, Feature]) -> _Passed:
+        """One level through the model, going on from the level before."""
+        own = torch.arange(level.ids.shape[1], device=level.ids.device)
+        mask = (own[None, :] <= own[:, None])[None].expand(len(level.ids), -1, -1)
+        real = own[None] < level.lengths[:, None]
+        if before is not None:
+            assert level.parents is not None
+            earlier = before.real.index_select(0, level.parents)
+            mask = torch.cat([earlier[:, None].expand(-1, len(own), -1), mask], dim=2)
+            real = torch.cat([earlier, real], dim=1)
+        handed = _Handed(before.handed if before else None, level.parents)
+        shown = [features[view.sha256] for view in level.views]
+        image_id = self.codec.image_id
+        states = speak(self.student, level.ids, level.positions, mask[:, None], handed, shown, image_id)
+        last = states[torch.arange(len(states), device=states.device), level.lengths - 1]
+        return _Passed(handed, real, states, last)
 
     def _features(self, shared: Tree) -> dict[str, Feature]:
         views = {view.sha256: view for level in shared.levels for view in level.views}

@@ -55,6 +55,11 @@ def parse_budget(text: str) -> Budget:
     return Budget(tokens=round(amount)) if unit.startswith("tok") else Budget(usd=amount)
 
 
+def manifest_budget(value: str | float | None) -> Budget | None:
+    """The cap in a manifest's field; UsageError where it can't be read."""
+    return None if value is None else parse_budget(str(value))
+
+
 class Spend(NamedTuple):
     """Tokens, and US dollars where a price is known (else 0)."""
 

@@ -1,10 +1,11 @@
 """How fast to ask: how many calls at once, how many a minute, and which endpoint next.
 
-The number of calls at once is found out: it starts modest, doubles with every round of replies while nothing speaks
-against it, and later grows by a twentieth a round. It goes down by a quarter when an endpoint refuses for load, and
-stops growing when replies take twice as long as they did at best (a server whose queue only gets longer does no more
-work). One refusal in a crowd of replies is a fault and no limit: without a word from the server on how long to wait,
-only a tenth of a round refused counts.
+The number of calls at once is found out. The first call to an endpoint goes alone, so that a dead key costs one call;
+then it starts modest, doubles with every round of replies while nothing speaks against it, and later grows by a
+twentieth a round. It goes down by a quarter when an endpoint refuses for load, and stops growing when replies take
+twice as long as they did at best (a server whose queue only gets longer does no more work). One refusal in a crowd of
+replies is a fault and no limit: without a word from the server on how long to wait, only a tenth of a round refused
+counts.
 
 When a server says how long to wait, all calls to it wait, and from the second time on its rate is known: what it took
 between two refusals, by the time between them. From then on calls go out at that rate, so that a limit is met about
@@ -25,8 +26,8 @@ from typing import NamedTuple
 from dataforge.errors import ExampleError, UsageError
 from dataforge.plugins import Setback
 
-START = 16
-"""Calls at once to begin with."""
+START = 32
+"""Calls at once to begin with, after the first."""
 FEWER, GROWTH = 0.75, 0.05
 CROWD = 0.1
 """Share of a round that must be refused without a word on waiting before it counts as a limit."""
@@ -74,7 +75,7 @@ class Lane:
         self.in_flight = 0
         self.pause_until = self.pause_from = 0.0
         self.failures = self.probes = 0
-        self._doubling, self._gingerly = True, False
+        self._doubling, self._gingerly, self._untried = True, False, True
         self._next_at = 0.0
         self._latency = self._best = 0.0
         self._latencies: list[float] = []
@@ -91,7 +92,7 @@ class Lane:
 
     @property
     def allowed(self) -> int:
-        return 1 if self.ailing else max(1, int(self.limit))
+        return 1 if self.ailing or self._untried else max(1, int(self.limit))
 
     def wait_s(self, now: float) -> float:
         """Until a call may go out; infinite while one must come back first."""
@@ -118,11 +119,17 @@ class Lane:
 
     # ------------------------------------------------------------------ what came of a call
 
+    def alive(self) -> None:
+        """It takes requests of this key: what is wrong with one of them is not the endpoint."""
+        self.failures = self.probes = 0
+        self._untried = False
+
     def answered(self, now: float, took_s: float, hold_s: float = 0.0) -> None:
         """A reply; `hold_s` is how long the endpoint will take no more."""
+        self.alive()
         used = self.in_flight >= 0.9 * self.limit
         self.in_flight -= 1
-        self.failures = self.probes = self._refused_in_a_row = 0
+        self._refused_in_a_row = 0
         self._gingerly = hold_s > 0
         self._latencies.append(took_s)
         self._latency = self._latency or took_s
@@ -133,6 +140,7 @@ class Lane:
 
     def refused(self, now: float, sent_at: float, wait_s: float | None) -> None:
         """Too many calls, says the server, and perhaps for how long none should come."""
+        self._untried = False
         self.in_flight -= 1
         self._refused += 1
         self._refused_in_a_row += 1
@@ -284,7 +292,7 @@ class Pace:
         """The call has ended in a way that says nothing about the endpoint's load; perhaps that it is `alive`."""
         place.lane.in_flight -= 1
         if alive:
-            place.lane.failures = place.lane.probes = 0
+            place.lane.alive()
         self._pump()
 
     def end(self, error: Exception) -> None:

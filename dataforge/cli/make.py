@@ -63,12 +63,13 @@ def synth(
     that were the endpoint's (rate limits, time-outs, server errors) are made again. A run that reaches its budget ends
     with exit code 1; the same command with a higher one goes on.
     """
+    from dataforge.ask.budget import manifest_budget
     from dataforge.cli import screen
-    from dataforge.synth import estimate, manifest_budget
+    from dataforge.synth import estimate
 
     changes = {"limit": limit, "seed": seed, "workers": workers, "budget": budget}
     chosen = chosen_manifest(source, manifest, path, teacher, base_url, **changes)
-    cap = manifest_budget(chosen)
+    cap = manifest_budget(chosen.budget)
     if dry_run:
         screen.show_estimate(estimate.estimate(chosen, batch), cap, as_json)
         return
@@ -116,6 +117,9 @@ def filter(
     manifest: Annotated[
         Path | None, typer.Option("--manifest", "-m", help="A manifest whose checks become the run's.")
     ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Hard cap of what the run pays, its traces included: 20, 20usd, 5Mtok.")
+    ] = None,
     runs: RunsFolder = RUNS,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -126,6 +130,7 @@ def filter(
     """
     from dataforge import manifest as manifests
     from dataforge import plugins, report
+    from dataforge.ask.budget import manifest_budget
     from dataforge.cli import screen
     from dataforge.filter import sift
     from dataforge.runs import Run, find_run
@@ -143,7 +148,7 @@ def filter(
         if chosen:
             opened.judge_by(chosen)
         with screen.filter_progress(opened) as watch:
-            sifted = sift(opened, checks, watch)
+            sifted = sift(opened, checks, watch, manifest_budget(budget))
         summary = report.write(opened)
         screen.show_run(opened, summary, as_json)
     if not sifted.kept:

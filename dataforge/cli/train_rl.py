@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         "dataforge train rl --manifest mine.yaml --student checkpoints/sft/student --out checkpoints/rl --dry-run",
         "dataforge train rl --manifest mine.yaml --student checkpoints/sft/student --out checkpoints/rl",
         "dataforge train rl -m mine.yaml --student Qwen/Qwen2.5-VL-7B-Instruct --out checkpoints/rl --run latest",
-        "dataforge train rl -m mine.yaml --student tiny --out here --set queries=8 --set reward.alpha=1.0 --set lora.rank=8",
+        "dataforge train rl -m mine.yaml --student tiny --out here --set queries=8 --set reward.alpha=1.0",
         "accelerate launch --num_processes 8 -m dataforge.cli train rl -m mine.yaml --student S --out checkpoints/rl",
     ),
 )
@@ -31,7 +31,10 @@ def rl(
     out: Annotated[Path, typer.Option(help="Folder of the training; the same one goes on where it stopped.")],
     source: SourceName = None,
     manifest: ManifestFile = None,
-    path: Annotated[Path | None, typer.Option(help="The source's folder or file of real data.")] = None,
+    path: Annotated[
+        list[str] | None,
+        typer.Option(help="The source's folder or file of real data; NAME=DIR where there are several."),
+    ] = None,
     run: Annotated[
         str | None, typer.Option(help="Ask the questions of this run folder instead of the source's.")
     ] = None,
@@ -53,8 +56,8 @@ def rl(
 ) -> None:
     """Train a student by reinforcement learning: it works on questions with the manifest's operations and is rewarded.
 
-    The recipe is the manifest's `train.rl`; what isn't said there is Pixel Reasoner's. Give the same command again to go
-    on after a stop. A run stops with exit code 1 when sampler and learner differ (parity), or when an alarm says so.
+    The recipe is the manifest's `train.rl`; what isn't said there is Pixel Reasoner's. Give the same command again to
+    go on after a stop. A run stops with exit code 1 when sampler and learner differ, or when an alarm says so.
     """
     need_torch()
     from dataforge.cli import rl_screen

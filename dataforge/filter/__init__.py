@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dataforge import plugins
+from dataforge.ask.budget import Budget, manifest_budget
 from dataforge.errors import UsageError
 from dataforge.filter.judging import Batch, Jury, Line, extended, passed, set_up_bench, with_verdicts
 from dataforge.filter.panel import Panel
@@ -69,10 +70,14 @@ BATCH = 128
 Watch = Callable[[Sifted], None]
 
 
-def sift(run: Run, checks: Sequence[Spec], watch: Watch = lambda sifted: None) -> Sifted:
+def sift(run: Run, checks: Sequence[Spec], watch: Watch = lambda sifted: None, budget: Budget | None = None) -> Sifted:
     """Judge every stored trace; UsageError when there is nothing to judge, or a line doesn't fit, or a check that asks
     a model has none that can see.
+
+    `budget` (the manifest's if none) caps what the run pays, for its traces and for its verdicts; UsageError where it
+    is reached, and what was judged before stays judged.
     """
+    budget = budget or manifest_budget(run.manifest.budget)
     if not run.traces_path.exists():
         raise UsageError(f"{run.folder} holds no traces: run synth first")
     with writing(run.folder), contextlib.ExitStack() as stack:
@@ -81,13 +86,21 @@ def sift(run: Run, checks: Sequence[Spec], watch: Watch = lambda sifted: None) -
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
         shutil.rmtree(scratch, ignore_errors=True)  # what a kill left there
         scratch.mkdir()
-        return Sifting(run, checks, cache, scratch, watch).all()
+        return Sifting(run, checks, cache, scratch, watch, budget).all()
 
 
 class Sifting:
     """One filter pass over a run."""
 
-    def __init__(self, run: Run, checks: Sequence[Spec], cache: VerdictCache, scratch: Path, watch: Watch) -> None:
+    def __init__(
+        self,
+        run: Run,
+        checks: Sequence[Spec],
+        cache: VerdictCache,
+        scratch: Path,
+        watch: Watch,
+        budget: Budget | None,
+    ) -> None:
         built: list[Check] = [plugins.build("check", spec) for spec in checks]
         self.run = run
         self.cache = cache
@@ -101,7 +114,7 @@ class Sifting:
         alone.sort(key=lambda check: check.opens_pictures)
         numbers = [cache.number(check_key(check)) for check in alone]
         self.jury = Jury(alone, numbers, cache, self.sifted.judged)
-        self.panel = Panel(run, asking, cache, self.sifted.judged) if asking else None
+        self.panel = Panel(run, asking, cache, self.sifted.judged, budget) if asking else None
         self._spools = 0
 
     def all(self) -> Sifted:

@@ -2,7 +2,8 @@
 
 The first that fails a trace ends it, so that nobody is paid to judge it further. A teacher is opened when it is first
 asked, so a pass in which all is known needs neither a key nor a server; two checks that name the same one share it.
-What a check measured is remembered without its thresholds: those are laid over it again each time.
+What is asked is paid out of the run's own purse, so its budget holds for its filter too. What a check measured is
+remembered without its thresholds: those are laid over it again each time.
 """
 
 import asyncio
@@ -10,12 +11,13 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import Any
 
 from dataforge import plugins
 from dataforge.ask.asking import Asking
+from dataforge.ask.budget import Budget, BudgetReached, Purse
 from dataforge.ask.replies import ReplyCache
 from dataforge.errors import ExampleError, UsageError
 from dataforge.filter.judging import extended
@@ -37,8 +39,16 @@ class Seat:
 class Panel:
     """The asking checks of one pass. Use `examine` inside `session`."""
 
-    def __init__(self, run: Run, checks: Sequence[AskingCheck], cache: VerdictCache, judged: Counter[str]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        checks: Sequence[AskingCheck],
+        cache: VerdictCache,
+        judged: Counter[str],
+        budget: Budget | None = None,
+    ) -> None:
         self.run = run
+        self.budget = budget
         self.cache = cache
         self.judged = judged
         self.teachers: dict[str, Teacher] = {}
@@ -46,6 +56,7 @@ class Panel:
         self._asking: dict[str, asyncio.Future[Asking]] = {}
         self._stack = contextlib.AsyncExitStack()
         self._replies: ReplyCache | None = None
+        self._purse: Purse | None = None
 
     def _seat(self, check: AskingCheck) -> Seat:
         """UsageError where the check needs a model and there is none that sees."""
@@ -77,9 +88,12 @@ class Panel:
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[None]:
-        """Holds the reply cache, and the connections that were needed."""
+        """Holds the reply cache, the purse, and the connections that were needed."""
         async with self._stack:
             self._replies = self._stack.enter_context(ReplyCache(self.run.folder.parent / "replies.sqlite"))
+            if self.teachers:
+                first = next(iter(self.teachers.values()))
+                self._purse = self._stack.enter_context(closing(Purse.open(first, self.run.folder, self.budget)))
             yield
 
     async def _opened(self, name: str) -> Asking:
@@ -88,7 +102,7 @@ class Panel:
             opening = self._asking[name] = asyncio.get_running_loop().create_future()
             try:
                 teacher = await self._stack.enter_async_context(self.teachers[name].session())
-                opening.set_result(Asking(teacher, self._replies))
+                opening.set_result(Asking(teacher, self._replies, self._purse))
             except UsageError as error:
                 opening.set_exception(error)
         return await asyncio.shield(self._asking[name])
@@ -109,9 +123,13 @@ class Panel:
         return verdicts
 
     async def _asked(self, seat: Seat, trace: Trace, key: bytes) -> Verdict:
-        """A verdict reached now, and kept; or that there was no reply, which is not."""
+        """A verdict reached now, and kept; or that there was no reply, which is not. UsageError at the budget's end."""
         try:
             verdict = await seat.check.examine(trace, seat.kit)
+        except BudgetReached as error:
+            raise UsageError(
+                f"{error}: verdicts so far are kept, and the same command with a higher one goes on"
+            ) from None
         except ExampleError as error:
             return seat.check.failed("no_reply", str(error)[:300])
         self.judged[seat.check.name] += 1

@@ -37,7 +37,7 @@ class Miniature(Source):
 
     split: str = "train"
     seed: int = 0
-    tiles: int = Field(default=3, ge=1, le=6, description="a side of the grid; 1 shows one tile alone, at look size")
+    tiles: int = Field(default=2, ge=1, le=6, description="a side of the grid; 1 shows one tile alone, at look size")
     common: float = Field(default=0.5, ge=0, le=1, description="how often the framed dot is red: what a guess is worth")
     dot: int = Field(default=6, ge=2, le=12, description="side of a dot, in source pixels")
     guessed: float = Field(

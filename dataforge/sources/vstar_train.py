@@ -1,7 +1,7 @@
 """Photos with tiny targets in V*Bench's file layout, for training: `<name>.jpg` beside `<name>.json`, in any folders.
 
-The JSON is V*Bench's (`vstar`). That benchmark itself is for evaluation: a set that is trained on keeps clear of it with
-the check `contaminated`.
+The JSON is V*Bench's (`vstar`). That benchmark itself is for evaluation: a set that is trained on keeps clear of it
+with the check `contaminated`.
 """
 
 from collections.abc import Iterator

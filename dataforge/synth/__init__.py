@@ -20,7 +20,7 @@ from typing import Protocol
 from dataforge import plugins
 from dataforge.ask.asking import Asking
 from dataforge.ask.batch import Batches
-from dataforge.ask.budget import Budget, Purse, parse_budget
+from dataforge.ask.budget import Budget, Purse, manifest_budget
 from dataforge.ask.gathering import Gathering
 from dataforge.ask.replies import ReplyCache
 from dataforge.errors import UsageError
@@ -98,19 +98,16 @@ def synth(
     """
     manifest = run.manifest
     source: Source = plugins.build("source", manifest.source)
+    if source.missing:
+        raise UsageError(source.missing)
     if manifest.limit is None and source.endless:
         raise UsageError("this source never ends: give --limit N")
-    budget = budget or manifest_budget(manifest)
+    budget = budget or manifest_budget(manifest.budget)
     retried = drop_failures(run, retry)
     progress = asyncio.run(_synth(run, source, watch, budget, retry, batch))
     progress.retried = retried
     run.sort(item.id for item in itertools.islice(source.read(), manifest.limit))
     return progress
-
-
-def manifest_budget(manifest: Manifest) -> Budget | None:
-    """The cap that a manifest names; UsageError where it can't be read."""
-    return None if manifest.budget is None else parse_budget(str(manifest.budget))
 
 
 def drop_failures(run: Run, retry: Collection[str]) -> int:
