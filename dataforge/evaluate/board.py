@@ -15,7 +15,7 @@ from pydantic import Field
 from dataforge import plugins
 from dataforge.errors import UsageError
 from dataforge.evaluate import statistics
-from dataforge.evaluate.plan import protocol
+from dataforge.evaluate.plan import protocol, way
 from dataforge.evaluate.scoring import Result, results
 from dataforge.manifest import Arm
 from dataforge.plugins import Teacher
@@ -41,6 +41,7 @@ class Row(Record):
     model: str
     arm: Arm
     protocol: str = Field(description="equal where scores may be compared")
+    way: str = Field(description="equal where the model was asked in the same way: temperature, dialect")
     score: Estimate = Field(description="the benchmark's metric, 0..1, over the questions played")
     groups: int = Field(description="pictures, or other groups of questions that rise and fall together")
     failed: int = Field(description="questions that could not be played, by no failing of the model")
@@ -92,7 +93,8 @@ class Board(Record):
 
 def board(runs: Sequence[Run]) -> Board:
     """Score these runs anew and lay them side by side; UsageError where one is no evaluation, or none has a trace."""
-    scored = [(row(run, found), found) for run in runs if (found := list(results(_evaluation(run))))]
+    read = [(run, list(results(_evaluation(run)))) for run in runs]
+    scored = [(row(run, found), found) for run, found in read if found]
     if not scored:
         raise UsageError("no run of these has a played question: run dataforge eval first")
     scored = _told_apart(scored)
@@ -100,15 +102,17 @@ def board(runs: Sequence[Run]) -> Board:
     arms: list[Arm] = ["without", "with", "blank", "elsewhere"]
     scored.sort(key=lambda pair: (pair[0].benchmark, order[pair[0].model], arms.index(pair[0].arm)))
     rows = [one for one, _ in scored]
-    return Board(rows=tuple(rows), gaps=tuple(_gaps(scored)), notes=tuple(_notes(rows)))
+    empty = [f"{run.folder.name}: no question has been played" for run, found in read if not found]
+    return Board(rows=tuple(rows), gaps=tuple(_gaps(scored)), notes=(*_notes(rows), *empty))
 
 
 def _told_apart(scored: Sequence[tuple[Row, list[Result]]]) -> list[tuple[Row, list[Result]]]:
-    """Rows of one model in one arm (two temperatures, say) get the digest of their run after the model's name."""
-    seen = Counter((one.benchmark, one.protocol, one.model, one.arm) for one, _ in scored)
-    twice = {model for (_, _, model, _), count in seen.items() if count > 1}
+    """Rows of a model that was asked in several ways (two temperatures, say) get the way after the model's name."""
+    ways: dict[str, set[str]] = {}
+    for one, _ in scored:
+        ways.setdefault(one.model, set()).add(one.way)
     return [
-        (one.model_copy(update={"model": f"{one.model} {one.run[-6:]}"}) if one.model in twice else one, found)
+        (one.model_copy(update={"model": f"{one.model} {one.way}"}) if len(ways[one.model]) > 1 else one, found)
         for one, found in scored
     ]
 
@@ -136,6 +140,7 @@ def row(run: Run, found: Sequence[Result]) -> Row:
         model=model.title.partition(" ")[2] or model.title,
         arm=settings.arm,
         protocol=protocol(run.manifest),
+        way=way(run.manifest),
         score=_score(found),
         groups=len({one.group for one in found}),
         failed=sum(1 for _ in run.failures()),
