@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from dataforge import plugins
 from dataforge.errors import UsageError
+from dataforge.pages import chromium
 
 PACKAGES = {
     "pillow": "",
@@ -38,18 +39,21 @@ class Finding(BaseModel):
 def examine(teacher: Mapping[str, Any] | None, runs: Path) -> list[Finding]:
     """Look at packages, programs, the runs folder and the teacher (asked only for its list of models)."""
     findings = [_package(name, fix) for name, fix in PACKAGES.items()]
-    found = shutil.which("tesseract")
-    findings.append(
-        Finding(
-            what="tesseract",
-            ok=found is not None,
-            says="reads print where a source brings no OCR" if found else "not installed; optional",
-            fix="" if found else "apt-get install tesseract-ocr",
-        )
-    )
+    print_of = "reads print where a source brings no OCR"
+    findings.append(_program("tesseract", shutil.which("tesseract"), print_of, "apt-get install tesseract-ocr"))
+    findings.append(_program("chromium", chromium.program(), "draws web pages", "apt-get install chromium"))
     findings.append(_runs_folder(runs))
     findings.append(_teacher(teacher or {"name": "scripted"}))
     return findings
+
+
+def _program(name: str, path: str | None, does: str, fix: str) -> Finding:
+    return Finding(
+        what=name,
+        ok=path is not None,
+        says=does if path else "not installed; optional",
+        fix="" if path else fix,
+    )
 
 
 def _package(name: str, fix: str) -> Finding:

@@ -22,7 +22,7 @@ from dataforge.errors import ExampleError
 from dataforge.geometry import Box
 from dataforge.manifest import Locate
 from dataforge.media import MediaStore
-from dataforge.records import Example, Region, SaidBy
+from dataforge.records import Example, Region, SaidBy, View
 
 MOST_LINES = 5
 """An answer such as an address may run over this many lines of print."""
@@ -66,7 +66,8 @@ def read_words(example: Example, store: MediaStore) -> list[Region]:
     words = [region for region in example.context if region.said_by == "ocr"]
     if words:
         return words
-    return [word for index, media in enumerate(example.media) for word in tesseract(store.open(media), index)]
+    pictures = [(index, media) for index, media in enumerate(example.media) if media.kind == "image"]
+    return [word for index, media in pictures for word in tesseract(store.open(media), index)]
 
 
 def by_words(example: Example, words: Sequence[Region], least: float) -> Located:
@@ -267,6 +268,41 @@ def said_box(reply: dict[str, Any] | None, example: Example) -> Region | None:
     if box.width < 2 or box.height < 2:
         return None
     return Region(box=box, label=str(reply.get("label", ""))[:200], said_by="teacher")
+
+
+LOCATE_VIDEO_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "found": {"type": "boolean", "description": "whether the stretch can be seen in the frames"},
+        "first": {"type": "integer", "description": "number of the first frame of the stretch"},
+        "last": {"type": "integer", "description": "number of its last frame"},
+        "label": {"type": "string", "description": "what happens there, in a few words"},
+    },
+    "required": ["found", "first", "last", "label"],
+    "additionalProperties": False,
+}
+
+
+def said_stretch(reply: dict[str, Any] | None, example: Example, views: Sequence[View]) -> Region | None:
+    """The stretch of time in a teacher's reply to the video prompt; None where it names no frames that were shown."""
+    if not reply or reply.get("found") is not True:
+        return None
+    by_number = {view.number: view for view in views if view.time_s is not None}
+    first, last = (by_number.get(reply[key]) if _is_number(reply.get(key)) else None for key in ("first", "last"))
+    if first is None or last is None or first.media != last.media or (first.time_s or 0.0) > (last.time_s or 0.0):
+        return None
+    media = example.media[first.media]
+    return Region(
+        box=Box(0, 0, media.width, media.height),
+        media=first.media,
+        span_s=(first.time_s or 0.0, last.time_s or 0.0),
+        label=str(reply.get("label", ""))[:200],
+        said_by="teacher",
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def cannot(located: Located) -> ExampleError:

@@ -20,7 +20,7 @@ from dataforge import plugins
 from dataforge.errors import UsageError
 from dataforge.prompts import Prompt, find_prompt, shipped_folder
 from dataforge.recipe import Part, Train
-from dataforge.records import Kind, Limits, Overview, SaidBy, Student
+from dataforge.records import Kind, Limits, Overview, SaidBy, Student, VideoBackend
 
 Spec = str | dict[str, Any]
 Arm = Literal["with", "without", "blank", "elsewhere"]
@@ -30,11 +30,13 @@ PAPER_MIX: dict[Kind, float] = {"single": 0.3, "recrop_once": 0.2, "recrop_twice
 
 PROMPTS = ("write", "rewrite", "locate", "verify")
 """Prompts whose text shapes a trace."""
+VIDEO_PROMPTS = ("write_video", "locate_video", "verify_video")
+"""The same, in a run whose operations work on videos."""
 POSE_PROMPTS = ("choose", "pose", "others", "necessary")
-"""Prompts that shape a trace whose question was posed."""
+"""The same, in a run whose source leaves questions to the teacher."""
 CHECK_PROMPTS = ("judge", "necessary", "faithful")
 """Prompts of checks that ask a model: a run keeps them, outside its digest."""
-LOADED = tuple(dict.fromkeys((*PROMPTS, *POSE_PROMPTS, *CHECK_PROMPTS)))
+LOADED = tuple(dict.fromkeys((*PROMPTS, *VIDEO_PROMPTS, *POSE_PROMPTS, *CHECK_PROMPTS)))
 
 
 class Locate(Part):
@@ -141,6 +143,8 @@ class Manifest(Part):
     filter: tuple[Spec, ...] = ("well_formed", "grounded", "answer", "no_leak", "replay")
     push: Push = Push()
     limit: int | None = Field(default=None, ge=1, description="examples to read")
+    video_backend: VideoBackend = Field(default="auto", description="auto is exact on every file; decord, checked")
+    video_limit_s: float = Field(default=60.0, gt=0, description="for describing a video, or decoding what is asked")
     workers: int | None = Field(default=None, ge=1, description="processes that cut pictures; one a core")
     budget: str | float | None = Field(default=None, description="what the run may pay at most: 20, 20usd, 5Mtok")
     stop_after: int = Field(default=25, ge=1, description="failures of one reason in a row that stop the run")
@@ -165,6 +169,14 @@ class Manifest(Part):
             raise ValueError("mix needs at least one kind with a share above 0, and none below")
         return self
 
+    @property
+    def shaping_prompts(self) -> tuple[str, ...]:
+        """Names of the prompts whose text shapes a trace of this run."""
+        operations = (plugins.build("operation", spec) for spec in self.operations)
+        poses = plugins.build("source", self.source).poses
+        of_video = VIDEO_PROMPTS if any(operation.of_video for operation in operations) else ()
+        return PROMPTS + of_video + (POSE_PROMPTS if poses else ())
+
     def prompt(self, name: str) -> Prompt:
         return Prompt(name, self.prompts[name])
 
@@ -178,12 +190,12 @@ class Manifest(Part):
         shape = self.model_dump(mode="json", include=keep)
         if self.student.video == Overview():  # left out where nothing was changed, so that older runs keep their digest
             del shape["student"]["video"]
-        # what poses questions is left out where none are posed, so that older runs keep their digest
-        poses = plugins.build("source", self.source).poses
-        beside = {*CHECK_PROMPTS, *POSE_PROMPTS} - set(POSE_PROMPTS if poses else ())
+        beside = {*CHECK_PROMPTS, *VIDEO_PROMPTS, *POSE_PROMPTS} - set(self.shaping_prompts)
         shape["prompts"] = {name: text for name, text in self.prompts.items() if name not in beside}
-        if poses:
+        if plugins.build("source", self.source).poses:
             shape["pose"] = self.pose.model_dump(mode="json")
+        if self.video_backend != "auto":
+            shape["video_backend"] = self.video_backend
         if self.direct:  # left out where there is none, so that older runs keep their digest
             teacher = resolved("teacher", self.direct.teacher)
             prompt = find_prompt("guideline_plain").fingerprint

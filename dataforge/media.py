@@ -17,19 +17,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from dataforge.errors import ExampleError
 from dataforge.geometry import Box
-from dataforge.records import Frame, Media, Overview
+from dataforge.records import Frame, Media, Overview, VideoBackend
 
 if TYPE_CHECKING:
     from dataforge.video import Clips
-
-VideoBackend = Literal["auto", "pyav", "decord"]
-"""`auto` is the one that is exact on every file: PyAV."""
 
 MAX_PIXELS = 120_000_000
 """The largest picture that is decoded: 480 MB, since Pillow keeps four bytes a pixel."""
@@ -136,17 +133,17 @@ class MediaStore:
         return self.folder / media.sha256[:2] / f"{media.sha256}{media.suffix}"
 
     def overview(self, media: Media, settings: Overview) -> list[Frame]:
-        """The frames with which a video is first shown, decoded in one pass."""
-        frames = self.clips.overview(self.path(media), media, settings)
-        self.clips.fetch(self.path(media), media, frames)
-        return frames
+        """The frames with which a video is first shown, in order of time."""
+        return self.clips.overview(self.path(media), media, settings)
 
     def frames_at(self, media: Media, times_s: Sequence[float]) -> list[Frame]:
-        """The frames on screen at these times, each once and in order, decoded in one pass."""
+        """The frames of a video that are on screen at these times, each once, in order of time."""
         index = self.clips.index(self.path(media), media)
-        frames = sorted({index.at(time_s) for time_s in times_s})
+        return sorted({index.at(time_s) for time_s in times_s})
+
+    def fetch(self, media: Media, frames: Sequence[Frame]) -> None:
+        """Have frames decoded in one pass, before they are opened one by one."""
         self.clips.fetch(self.path(media), media, frames)
-        return frames
 
     def open(self, media: Media, time_s: float | None = None) -> Image.Image:
         """The upright RGB picture, of a video that of a presentation time.

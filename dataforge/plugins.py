@@ -19,13 +19,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dataforge.errors import ExampleError, UsageError
 from dataforge.prompts import Prompt, find_prompt
-from dataforge.records import Call, Example, Failure, Scene, Trace, Verdict, View
+from dataforge.records import BoxUnit, Call, Example, Failure, Scene, Trace, Verdict, View
 
 if TYPE_CHECKING:
+    from datasets import Features
+
     from dataforge.media import MediaStore
+    from dataforge.transcript import Transcript
     from dataforge.workspace import Workspace
 
-Family = Literal["source", "operation", "check", "teacher"]
+Family = Literal["source", "operation", "check", "teacher", "exporter"]
 
 
 class Plugin(BaseModel):
@@ -99,6 +102,9 @@ class Operation(Plugin):
     schema that the student reads. A Box argument is in pixels of the view whose number the argument `target_image`
     gives; it is translated to and from the student's box unit by `chat`.
     """
+
+    of_video: ClassVar[bool] = False
+    """It works on frames of a video, so a run that has it uses the prompts for videos."""
 
     def apply(self, workspace: "Workspace", *args: Any, **arguments: Any) -> list[View]:
         raise NotImplementedError
@@ -340,11 +346,65 @@ class Teacher(Plugin):
         raise NotImplementedError
 
 
+class Exporter(Plugin):
+    """Lays kept traces out for another trainer.
+
+    Rows are made in worker processes from a transcript, in which calls have that trainer's words already. What a row
+    looks like to the trainer's own loader is `fault`'s to say; what becomes of the `learn` flags is `carries`'.
+    """
+
+    box_unit: BoxUnit | None = Field(default=None, description="of boxes in calls; the student's own if none")
+    tools: dict[str, str] = Field(default={}, description="names of operations there, such as {zoom_in: crop_image}")
+    padding: float | None = Field(
+        default=None, ge=0, le=0.5, description="by which the executor there widens a box; boxes as called if none"
+    )
+    quality: int = Field(default=90, ge=1, le=100, description="of the JPEG of a view")
+    root: str = Field(default="", description="put before each picture's path, which else is relative to the export")
+
+    file: ClassVar[str]
+    """Name of the file of rows: .json (one list), .jsonl or .parquet."""
+    embeds: ClassVar[bool] = False
+    """Pictures stand in the rows as bytes, not beside them as files."""
+    shows_sources: ClassVar[bool] = False
+    """Rows show the whole media in full resolution, as an executor needs them, and not the views."""
+    once_a_question: ClassVar[bool] = False
+
+    def rows(self, told: "Transcript") -> Iterator[dict[str, Any]]:
+        """The rows of one trace; ExampleError("export", reason) where the layout can't hold it."""
+        raise NotImplementedError
+
+    def fault(self, row: Mapping[str, Any]) -> str:
+        """What the trainer's own counting would find wrong with a row; empty where nothing."""
+        raise NotImplementedError
+
+    def carries(self, told: "Transcript") -> bool:
+        """The trainer, given these rows, learns just what the trace's flags say."""
+        return True
+
+    @property
+    def lost(self) -> str:
+        """What becomes of `learn` flags that the trainer has no place for."""
+        return ""
+
+    def features(self) -> "Features | None":
+        """The columns of a parquet file."""
+        return None
+
+    def beside(self) -> Mapping[str, str]:
+        """Other files of the export: name -> text."""
+        return {}
+
+    def path(self, name: str) -> str:
+        """A picture's path as rows name it."""
+        return f"{self.root.rstrip('/')}/images/{name}" if self.root else f"images/{name}"
+
+
 FAMILIES: dict[Family, tuple[str, type[Plugin]]] = {
     "source": ("dataforge.sources", Source),
     "operation": ("dataforge.operations", Operation),
     "check": ("dataforge.checks", Check),
     "teacher": ("dataforge.teachers", Teacher),
+    "exporter": ("dataforge.exporters", Exporter),
 }
 
 

@@ -62,10 +62,72 @@ class Sft(Part):
         return self
 
 
+class ReplayBuffer(Part):
+    """Selective sample replay: groups that agree are dropped, and earlier rollouts take their place."""
+
+    size: int = Field(default=512, ge=0, description="rollouts kept; 0 replays nothing")
+    power: float = Field(default=1.0, ge=0, description="a rollout is drawn with a weight of |advantage| to this power")
+    age: int = Field(default=8, ge=1, description="steps after which a rollout is too old")
+
+
+class Alarms(Part):
+    """What a run is watched for; each needs `steps` steps in a row."""
+
+    steps: int = Field(default=20, ge=1)
+    rapr: float = Field(default=0.05, ge=0, le=1, description="least share of rollouts that use an operation")
+    uniform: float = Field(default=0.9, ge=0, le=1, description="largest share of groups that agree")
+    errors: float = Field(default=0.6, ge=0, le=1, description="largest share of calls that fail")
+    then: Literal["warn", "stop"] = "warn"
+
+
+class Rl(Part):
+    """Curiosity-driven reinforcement learning: Pixel Reasoner's recipe (section 4, appendix C.3)."""
+
+    queries: int = Field(default=512, ge=1, description="questions a step, over all GPUs")
+    rollouts: int = Field(default=8, ge=2, description="of each question: its group")
+    steps: int = Field(default=33, ge=1, description="batches of questions; each is 16 updates in the paper's figures")
+    updates: int = Field(default=16, ge=1, description="of the weights, from one batch of rollouts")
+    learning_rate: float = Field(default=1e-6, gt=0)
+    warm_up: float = Field(default=0.03, ge=0, lt=1, description="share of all updates over which the rate rises")
+    end_rate: float = Field(default=0.5, ge=0, le=1, description="cosine down to this share of the rate")
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
+    reward: dict[str, Any] = Field(default={"name": "curiosity"}, description="a rule of training/rewards.py")
+    advantage: Literal["mean", "std"] = Field(default="mean", description="what a group's rewards are measured by")
+    level: Literal["token", "sequence"] = Field(default="token", description="what has the same weight in the loss")
+    clip_low: float = Field(default=0.2, ge=0, le=1)
+    clip_high: float = Field(default=0.28, ge=0)
+    clip_most: float = Field(default=3.0, ge=1, description="ratio beyond which a bad token counts no more")
+    kl: float = Field(default=0.0, ge=0, description="weight of the divergence from the student at the start")
+    replay: ReplayBuffer = ReplayBuffer()
+    forced_look: float = Field(
+        default=0.0, ge=0, lt=1, description="share of rollouts made to begin with a call, with importance weights"
+    )
+    temperature: float = Field(default=1.0, gt=0)
+    turns: int = Field(default=6, ge=1, description="of a rollout, the answer's included")
+    turn_tokens: int = Field(default=2048, ge=1, description="sampled in one turn, at most")
+    tokens: int = Field(default=12088, ge=16, description="of a rollout in all, images included")
+    answer_tokens: int = Field(default=256, ge=1, description="room that a result must leave for the answer")
+    freeze_vision: bool = True
+    lora: Lora | None = None
+    system: str | None = Field(default="You are a helpful assistant.", description="opens the system turn")
+    pass_rollouts: int = Field(default=8, ge=1, description="rollouts that one GPU takes at once in an update")
+    precision: Literal["auto", "bf16", "fp32"] = Field(default="auto", description="auto: bf16 on a GPU that has it")
+    parity_every: int = Field(default=10, ge=1, description="steps between two comparisons of sampler and learner")
+    parity_most: float = Field(default=0.05, gt=0, description="largest difference of a log-probability in fp32")
+    alarms: Alarms = Alarms()
+    dump_every: int = Field(default=10, ge=1, description="steps between batches of rollouts that are written out")
+    save_every: int = Field(default=10, ge=1, description="steps between what a resumed run goes on from")
+    vllm: tuple[str, ...] = Field(default=(), description="addresses of vLLM servers; none: sampled in process")
+    seed: int = 0
+
+
 class Train(Part):
     """How a student is trained on the traces."""
 
     sft: Sft = Sft()
+    rl: Rl = Rl()
 
 
 def laid_over(recipe: Part, changes: list[str]) -> Any:

@@ -42,6 +42,8 @@ CallForm = Literal["tagged", "native"]
 AnswerType = Literal["text", "number", "choice", "exact", "vqa", "list"]
 Control = Literal["", "blank", "elsewhere"]
 """What comes back from a look instead of what was asked for: nothing, or another place of the same size."""
+VideoBackend = Literal["auto", "pyav", "decord"]
+"""Who decodes videos; `auto` is the one that is exact on every file: PyAV."""
 Span = tuple[float, float]
 """From and to, both included: seconds of presentation time in a video."""
 

@@ -8,7 +8,9 @@ frame claims to have read what has not been seen, and none speaks of boxes, cuts
 import random
 import re
 
-FRAMES: dict[str, tuple[str, ...]] = {
+from dataforge.sentences_video import VIDEO_FRAMES
+
+FRAMES: dict[str, tuple[str, ...]] = VIDEO_FRAMES | {
     # ------------------------------------------------------------ the whole image
     "overview": (
         "[The image|This image] has [many|a lot of] [parts|separate parts], [too fine to tell apart|too small to read]"

@@ -16,6 +16,8 @@ from dataforge.media import MediaStore, cut, fit, to_jpeg
 from dataforge.plugins import Picture
 from dataforge.records import Example, Region, Scene, Student, View
 
+FRAMES = 8
+"""Of a stretch of video, at most."""
 LEAST_PIXELS = 256 * 28 * 28
 """A small part is enlarged to this area, as a zoom would."""
 
@@ -26,11 +28,27 @@ class Part(NamedTuple):
     media: int
     box: Box
     size: tuple[int, int]
+    time_s: float | None = None
 
 
 def of_view(view: View) -> Part:
     """The part of the source that a stored view shows."""
-    return Part(view.media, view.box, (view.width, view.height))
+    return Part(view.media, view.box, (view.width, view.height), view.time_s)
+
+
+def evidence(region: Region, example: Example, student: Student, store: MediaStore) -> list[Part]:
+    """What shows a region: the part of its picture, or the same part of frames from its time in a video."""
+    part = around(region, example, student)
+    media = example.media[region.media]
+    if media.kind == "image":
+        return [part]
+    start, end = region.span_s or media.span_s or (0.0, 0.0)
+    step = (end - start) / FRAMES
+    frames = store.frames_at(media, [start + (place + 0.5) * step for place in range(FRAMES)])
+    # a stretch between two frames shows none; what is on screen then is the frame before it
+    inside = [frame for frame in frames if region.there_at(frame.time_s)] or frames[-1:]
+    store.fetch(media, inside)
+    return [part._replace(time_s=frame.time_s) for frame in inside]
 
 
 def around(region: Region, example: Example | Scene, student: Student) -> Part:
@@ -68,5 +86,9 @@ def _pictures(example: Example, parts: Sequence[Part], store: MediaStore) -> lis
 
 
 def _images(example: Example, parts: Sequence[Part], store: MediaStore) -> list[Image.Image]:
-    own = MediaStore(store.folder)  # its memory of decoded pictures is for one thread
-    return [cut(own.open(example.media[part.media]), part.box, part.size) for part in parts]
+    return cuts(example, parts, MediaStore(store.folder))  # its memory of decoded pictures is for one thread
+
+
+def cuts(example: Example, parts: Sequence[Part], store: MediaStore) -> list[Image.Image]:
+    """These parts as pixels, in order, here and now."""
+    return [cut(store.open(example.media[part.media], part.time_s), part.box, part.size) for part in parts]

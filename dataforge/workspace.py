@@ -74,8 +74,12 @@ class Workspace:
         self.show_frames(media, frames, max_pixels=self.student.video.max_pixels)
 
     def moments(self, media: int, times_s: Sequence[float]) -> list[Frame]:
-        """The frames of a video that are on screen at these times, each once, in order of time."""
+        """The frames of a video that are on screen at these times, each once, in order of time; nothing is shown."""
         return self._store.frames_at(self.media[media], times_s)
+
+    def fetch(self, media: int, frames: Sequence[Frame]) -> None:
+        """Have frames decoded together, before they are shown one by one."""
+        self._store.fetch(self.media[media], frames)
 
     def show_frames(
         self,
@@ -85,6 +89,7 @@ class Workspace:
         max_pixels: int | None = None,
     ) -> list[View]:
         """Show whole frames of a video as the next views."""
+        self.fetch(media, frames)
         return [self.show(media, self.whole(media), min_pixels, max_pixels, frame) for frame in frames]
 
     def show(

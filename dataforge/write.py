@@ -4,14 +4,14 @@ It sees the real views in order and fills named slots, never a free page, so no 
 can be bent. By default it isn't told the answer: that its answer agrees with the key is then evidence for the trace.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dataforge.chat import question_text
 from dataforge.compose import Draft, Look
 from dataforge.manifest import Manifest
 from dataforge.plugins import Message, Picture, Request
-from dataforge.records import Step
+from dataforge.records import Step, View
 
 LONGEST_SLOT = 4000
 """Characters: beyond it a teacher has lost the thread."""
@@ -19,12 +19,13 @@ LONGEST_SLOT = 4000
 
 def slots(draft: Draft) -> dict[str, str]:
     """The slots to fill, in order, each with what belongs there."""
-    wanted = {"overview": "first thoughts on the whole image"}
+    whole = "the video, from its overview" if draft.of_video else "the whole image"
+    wanted = {"overview": f"first thoughts on {whole}"}
     for number, look in enumerate(draft.looks, start=1):
         wanted[f"look_{number}"] = f"why to make look {number}"
         if number < len(draft.looks):
             wanted[f"seen_{number}"] = f"what look {number} shows" + _verdict_on(look)
-    last = f"look {len(draft.looks)}" if draft.looks else "the whole image"
+    last = f"look {len(draft.looks)}" if draft.looks else whole
     wanted["reading"] = f"what {last} shows, and how the answer follows"
     wanted["answer"] = "the final answer alone"
     return wanted
@@ -45,14 +46,14 @@ def request(draft: Draft, pictures: Sequence[Picture], manifest: Manifest) -> Re
     note = ""
     if manifest.write.reveal_answer and example.answers:
         note = f"The right answer is: {example.answers[0]}. Let the reasoning arrive at it from what is seen."
-    text = manifest.prompt("write").fill(
+    text = manifest.prompt("write_video" if draft.of_video else "write").fill(
         question=question_text(example),
         answer_note=note,
         slots="\n".join(f"- `{name}`: {meaning}" for name, meaning in wanted.items()),
     )
     parts: list[str | Picture] = [text]
-    for number, picture in enumerate(pictures, start=1):
-        parts += [_caption(draft, number), picture]
+    for caption, picture in zip(_captions(draft), pictures, strict=False):
+        parts += [caption, picture]
     schema = {
         "type": "object",
         "properties": {name: {"type": "string", "description": meaning} for name, meaning in wanted.items()},
@@ -62,25 +63,45 @@ def request(draft: Draft, pictures: Sequence[Picture], manifest: Manifest) -> Re
     return Request("write", (Message("user", tuple(parts)),), schema, truth(draft))
 
 
-def _caption(draft: Draft, number: int) -> str:
-    opening = len(draft.views)
-    if number <= opening:
-        return "The whole image:" if opening == 1 else f"Whole image {number}:"
-    return f"Look {number - opening}:"
+def _captions(draft: Draft) -> Iterator[str]:
+    """What stands before each picture: those of the opening, then those of each look."""
+    for view in draft.views:
+        if view.time_s is not None:
+            yield f"Overview, frame {view.number}, at {view.time_s:.2f} s:"
+        else:
+            yield "The whole image:" if len(draft.views) == 1 else f"Whole image {view.number}:"
+    for number, look in enumerate(draft.looks, start=1):
+        for view in look.observation.views:
+            if view.time_s is None:
+                yield f"Look {number}:"
+            else:
+                part = "" if "target_image" not in look.call.arguments else "a part of the frame "
+                yield f"Look {number}, {part}at {view.time_s:.2f} s:"
 
 
 def truth(draft: Draft) -> dict[str, Any]:
     """What a teacher may read that writes from the annotation; it is never sent."""
     example = draft.example
-    return {
+    times = {"times_s": _times(draft.views)} if draft.of_video else {}
+    return times | {
         "id": example.id,
         "kind": draft.kind,
         "question": example.question,
         "answer": example.answers[0] if example.answers else "",
         "choices": list(example.choices),
         "evidence": [region.label for region in draft.regions],
-        "looks": [{"role": look.role, "target": look.target, "too_large": look.too_large} for look in draft.looks],
+        "looks": [_look(look) for look in draft.looks],
     }
+
+
+def _look(look: Look) -> dict[str, Any]:
+    of_video = {"times_s": times, "call": look.call.name} if (times := _times(look.observation.views)) else {}
+    return {"role": look.role, "target": look.target, "too_large": look.too_large, **of_video}
+
+
+def _times(views: Sequence[View]) -> list[float]:
+    """When the frames of a video that these views show are presented; nothing for pictures."""
+    return [view.time_s for view in views if view.time_s is not None]
 
 
 def again(asked: Request, reply: str, complaint: str, manifest: Manifest) -> Request:

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from dataforge import manifest
 from dataforge.ask import batch, batch_api, gathering
 from dataforge.ask.budget import Budget
 from dataforge.errors import UsageError
 from dataforge.runs import Run
 from dataforge.synth import Progress, synth
 from tests.batch_server import BatchServer
+from tests.test_pose import Asker
 from tests.test_synth import SCRIPT, SHEETS, of_sheets, said, sheets, write_manifest
 
 __all__ = ["sheets"]
@@ -238,3 +241,18 @@ def test_kill_minus_nine_between_any_two_steps_pays_nothing_twice(sheets: Path, 
     folder = next((tmp_path / "runs").glob("sheets-*"))
     ids = [json.loads(line)["id"] for line in (folder / "traces.jsonl").read_text().splitlines()]
     assert len(ids) == len(set(ids)) == SHEETS
+
+
+def test_questions_are_posed_round_by_round(tmp_path: Path) -> None:
+    """Choose, pose, verify, ask of the whole, look for others, verify those, write: a round each for both photos."""
+    for name in ("a", "b"):
+        Image.effect_noise((700, 500), 60 + ord(name)).save(tmp_path / f"{name}.jpg")
+    asker = Asker(verify=lambda number: {"answerable": number < 2})
+    with BatchServer(asker) as server:
+        changes = {"limit": None, "workers": 1}
+        chosen = manifest.load(manifest.shipped("photos"), changes, tmp_path, at(server))
+        with Run.start(tmp_path / "runs", chosen) as run:
+            progress = synth(run, batch=True)
+    assert (progress.kept, progress.failed) == (2, 0), list(run.failures())
+    assert server.created == 7
+    assert asker.asked == {"choose": 2, "pose": 2, "verify": 4, "answer": 6, "others": 2}

@@ -13,13 +13,15 @@ from PIL import Image
 
 from dataforge import plugins
 from dataforge.answers.metrics import score
+from dataforge.episode import replay
 from dataforge.errors import UsageError
-from dataforge.evaluate import plan
+from dataforge.evaluate import board, plan
 from dataforge.media import MediaStore
 from dataforge.plugins import Row
 from dataforge.records import Example, Failure
 from dataforge.sources.vstar import inline
 from tests import eyes
+from tests.servers import TeacherServer
 
 
 def read(store: MediaStore, **spec: Any) -> tuple[list[Example], list[Failure]]:
@@ -219,6 +221,29 @@ def test_infographicvqa_reads_the_validation_files(samples: Path, store: MediaSt
     assert {example.answer_type for example in found} == {"text"}
 
 
+def glance(body: dict[str, Any]) -> dict[str, Any]:
+    """A model that looks at the lower half of the page and then says what stands on many receipts."""
+    if len(eyes.pictures_of(body)) > 1 or not eyes.offers(body):
+        return {"content": r"It may be this. \boxed{SDN BHD}"}
+    width, height = eyes.pictures_of(body)[0].size
+    box = [0, height // 2, width, height]
+    call = json.dumps({"name": "zoom_in", "arguments": {"bbox_2d": box, "target_image": 1}})
+    return {"content": f"I look at the lower half.\n<tool_call>\n{call}\n</tool_call>"}
+
+
+def test_real_pages_are_played_and_scored_by_anls(samples: Path, tmp_path: Path) -> None:
+    manifest = plan.load(plan.files("infographicvqa")[0], samples / "infographicvqa_layout", {"workers": 1, "limit": 7})
+    with TeacherServer(say=glance) as server:
+        model = plan.Model("m", {"name": "openai_api", "model": "tiny-vision", "base_url": server.url})
+        run = eyes.play(plan.arms(manifest, model, ("with",))[0], tmp_path)
+    row = board.board([run]).rows[0]
+    assert (row.score.n, row.failed, row.rapr.mean, row.metric) == (7, 0, 1.0, "ANLS")
+    assert row.groups < 7
+    values = [trace.verdicts[0].score for trace in run.traces()]
+    assert row.score.mean == pytest.approx(sum(value or 0.0 for value in values) / 7)
+    assert not [found for trace in run.traces() for found in replay(trace, run.store)]
+
+
 def test_arms_differ_in_the_arm_alone(tmp_path: Path) -> None:
     benchmark = plan.load(plan.files("vstar")[0], tmp_path, {})
     model = plan.Model("m", {"name": "openai_api", "model": "m"})
@@ -244,3 +269,65 @@ def test_arms_differ_in_the_arm_alone(tmp_path: Path) -> None:
 )
 def test_a_models_name_in_a_folders(name: str, slug: str) -> None:
     assert plan.slug(name) == slug
+
+
+# ------------------------------------------------------------------------------------------------ MVBench
+
+
+@pytest.fixture
+def mvbench(samples: Path, tmp_path: Path) -> Path:
+    """Real clips in MVBench's layout: good ones, one that is no video, one on a part of a whole video."""
+    clips = tmp_path / "video"
+    (clips / "perception" / "videos").mkdir(parents=True)
+    (clips / "star" / "Charades_v1_480").mkdir(parents=True)
+    for name in ("bottle-detection.mp4", "sample_audio_only.mp4"):
+        (clips / "perception" / "videos" / name).symlink_to(samples / "videos" / name)
+    (clips / "star" / "Charades_v1_480" / "nasa_13013.mp4").symlink_to(samples / "videos" / "nasa_13013.mp4")
+    row = {"question": "How many bottles pass?", "candidates": ["2", "3", "4"], "answer": "3"}
+    tasks = {
+        "action_count": [
+            row | {"video": "bottle-detection.mp4"},
+            row | {"video": "sample_audio_only.mp4"},
+            row | {"video": "bottle-detection.mp4", "answer": "7"},
+            row | {"video": "nowhere.mp4"},
+        ],
+        "action_sequence": [row | {"video": "nasa_13013.mp4", "start": 1.0, "end": 2.0}],
+    }
+    (tmp_path / "json").mkdir()
+    for task, rows in tasks.items():
+        (tmp_path / "json" / f"{task}.json").write_text(json.dumps(rows))
+    return tmp_path
+
+
+def frames(body: dict[str, Any]) -> dict[str, Any]:
+    """A model that asks for two frames and then answers."""
+    if len(eyes.pictures_of(body)) > 16 or "select_frames" not in json.dumps(body["messages"][0]):
+        return {"content": r"I see three. \boxed{B}"}
+    call = json.dumps({"name": "select_frames", "arguments": {"target_frames": [3, 9]}})
+    return {"content": f"I look closer.\n<tool_call>\n{call}\n</tool_call>"}
+
+
+def test_mvbench_shows_sixteen_frames_and_gives_those_asked_for_larger(mvbench: Path, tmp_path: Path) -> None:
+    manifest = plan.load(plan.files("mvbench")[0], mvbench, {"workers": 1})
+    with TeacherServer(say=frames) as server:
+        model = plan.Model("m", {"name": "openai_api", "model": "tiny-vision", "base_url": server.url})
+        runs = [eyes.play(one, tmp_path / "runs") for one in plan.arms(manifest, model, ("with", "blank", "elsewhere"))]
+    for run in runs:
+        assert Counter(failure.reason for failure in run.failures()) == {
+            "no_video": 1,
+            "bad_row": 1,
+            "missing_media": 1,
+            "not_cut": 1,
+        }
+        (trace,) = run.traces()
+        assert (trace.ok, trace.example.category, len(trace.views)) == (True, "action_count", 16)
+        assert not list(replay(trace, run.store))
+    shown = [next(run.traces()).looks[0].observation for run in runs]
+    asked = {view.number: view for view in next(runs[0].traces()).views}
+    assert shown[0] is not None
+    assert [view.time_s for view in shown[0].views] == [asked[3].time_s, asked[9].time_s]
+    assert shown[0].views[0].width > asked[3].width
+    assert shown[1] is not None
+    assert all(view.blank for view in shown[1].views)
+    assert shown[2] is not None
+    assert not {view.time_s for view in shown[2].views} & {asked[3].time_s, asked[9].time_s}

@@ -14,11 +14,13 @@ from dataforge.ask.budget import Budget
 from dataforge.episode import replay
 from dataforge.errors import UsageError
 from dataforge.evaluate import board, plan, tables
+from dataforge.evaluate.bench import Bench
 from dataforge.evaluate.estimate import estimate
 from dataforge.evaluate.player import timings_path
 from dataforge.filter import sift
 from dataforge.manifest import Arm, Manifest
 from dataforge.media import blank, fingerprint
+from dataforge.plugins import Row
 from dataforge.records import Trace, to_line
 from dataforge.report.pictures import Pictures
 from dataforge.runs import Run
@@ -125,6 +127,21 @@ def test_every_arm_replays_and_tampering_is_seen(played: Played) -> None:
     moved = next(played.runs["elsewhere"].traces())
     reseeded = moved.model_copy(update={"provenance": moved.provenance.model_copy(update={"seed": 1})})
     assert {what for what, _ in replay(reseeded, run.store)} == {"geometry"}
+
+
+def test_a_worker_that_has_nothing_at_hand_shows_the_same(played: Played, tmp_path: Path) -> None:
+    for arm in ("with", "elsewhere"):
+        manifest = played.runs[arm].manifest
+        fresh, busy = Bench(manifest, tmp_path / arm / "a"), Bench(manifest, tmp_path / arm / "b")
+        rows = [item for item in busy.source.read() if isinstance(item, Row)]
+        opened = {row.id: busy.open(row) for row in rows}
+        for trace in played.runs[arm].traces():
+            calls = [step.call for step in trace.steps if step.call] * 2  # two looks, where the model had one
+            fresh.open(next(row for row in rows if row.id == trace.id))
+            for place, call in enumerate(calls):
+                fresh._at_hand.clear()
+                before = tuple(calls[:place])
+                assert fresh.act(trace.example, before, call) == busy.act(opened[trace.id].example, before, call)
 
 
 def test_diff_meets_two_arms_question_by_question(played: Played) -> None:

@@ -1,13 +1,13 @@
 """Engines sample a student's turns: ids and pictures in; ids, log-probabilities and a stop reason out.
 
-A rollout asks for its next turn whenever it is ready, and no other rollout waits for it. `LocalEngine` runs the learner's
-own model in this process: a conversation's keys and values stay in its row between turns, the opening that a group
-shares is read once, and each picture goes through the vision tower once. The rows that are ready take one token in one
-pass; a row whose operation has come back reads the observation in the next.
+A rollout asks for its next turn whenever it is ready, and no other rollout waits for it. `LocalEngine` runs the
+learner's own model in this process: a conversation's keys and values stay in its row between turns, the opening that a
+group shares is read once, and each picture goes through the vision tower once. The rows that are ready take one token
+in one pass; a row whose operation has come back reads the observation in the next.
 
 Sampling is from the whole distribution, at one temperature, with one uniform number a token from the request's own
-seed: what is sampled doesn't depend on who else is in the batch, and the log-probabilities are those of what was sampled
-from. Tokens that stand for pixels are never sampled.
+seed: what is sampled doesn't depend on who else is in the batch, and the log-probabilities are those of what was
+sampled from. Tokens that stand for pixels are never sampled.
 """
 
 from __future__ import annotations

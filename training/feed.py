@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dataforge.errors import ExampleError, UsageError
@@ -153,5 +154,6 @@ def feed(
         num_workers=recipe.workers,
         prefetch_factor=2 if recipe.workers else None,
         pin_memory=pin,
+        generator=torch.Generator(),  # else it draws from the one that dropout does, and a resumed run would differ
     )
     return loader

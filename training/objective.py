@@ -93,15 +93,17 @@ def objective(
     return Objective(loss, clipped, divergence.detach())
 
 
-def weights(lengths: Sequence[int], level: Level) -> list[float]:
-    """The weight of each token of a rollout, for rollouts of these lengths: they sum to 1 over all tokens.
+def weights(lengths: Sequence[int], level: Level, total: int | None = None) -> list[float]:
+    """The weight of each token of a rollout, for rollouts of these lengths.
 
-    `token`: every token counts the same (DAPO). `sequence`: every rollout does (GRPO).
+    `token`: every token counts the same (DAPO), and `total` is how many there are. `sequence`: every rollout does
+    (GRPO), and `total` is how many have tokens. Over all that `total` counts the tokens' weights sum to 1.
     """
-    total, filled = sum(lengths), sum(length > 0 for length in lengths)
+    if total is None:
+        total = sum(lengths) if level == "token" else sum(length > 0 for length in lengths)
     if level == "token":
         return [1 / total if length else 0.0 for length in lengths]
-    return [1 / (filled * length) if length else 0.0 for length in lengths]
+    return [1 / (total * length) if length else 0.0 for length in lengths]
 
 
 class Kept(NamedTuple, Generic[T]):

@@ -34,7 +34,9 @@ class Feature(NamedTuple):
 class KeysAndValues(Protocol):
     """What attention layers put their keys and values into, [rows, heads, tokens, width], and get all of them from."""
 
-    def update(self, keys: Tensor, values: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]: ...
+    def update(
+        self, keys: Tensor, values: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]: ...
 
     def get_seq_length(self, layer_idx: int = 0) -> int: ...
 
@@ -45,7 +47,7 @@ def core_of(student: Any) -> Any:
 
 
 def see(student: Any, pixels: Sequence[Tensor], grids: Sequence[tuple[int, int, int]]) -> list[Feature]:
-    """The features of pictures, in one pass of the vision tower; pixels and grids are what the codec makes of a view."""
+    """The features of pictures, in one pass of the tower; pixels and grids are what the codec makes of a view."""
     core = core_of(student).model
     device = next(core.visual.parameters()).device
     grid = torch.tensor(grids, dtype=torch.int64, device=device)

@@ -12,6 +12,7 @@ import asyncio
 import copy
 import hashlib
 import itertools
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -98,6 +99,7 @@ class Policy(Teacher):
         assert self._codec is not None
         codec = copy.copy(self._codec)
         codec.tools = [dict(tool) for tool in request.tools] or None
+        _refuse_untold(codec)
         encoding, pictures = await asyncio.to_thread(encoded, request.messages, codec)
         read = len(encoding)
         if (most := min(self.max_tokens, self.context - read)) < 1:
@@ -143,6 +145,14 @@ def encoded(messages: Sequence[Message], codec: Codec) -> tuple[Encoding, Mappin
     except UsageError as error:  # a turn of the model's own that its template would rewrite
         raise ExampleError("teacher", "bad_request", str(error)) from None
     return encoding, pictures
+
+
+def _refuse_untold(codec: Codec) -> None:
+    """UsageError where the checkpoint's template leaves the tools out, as Qwen2.5-VL's does."""
+    if codec.tools:
+        told = codec.text([{"role": "user", "content": "?"}])
+        if not all(json.dumps(tool["function"]["name"]) in told for tool in codec.tools):
+            raise UsageError("the checkpoint's chat template tells the model of no tools: use --calls tagged")
 
 
 def _seed(request: Request) -> int:

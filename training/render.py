@@ -63,7 +63,7 @@ def pictures(trace: Trace, store: MediaStore, views: Sequence[View] | None = Non
     ExampleError("media", reason) where a source is gone, has changed, or gives other pixels than were recorded.
     """
     for view in trace.all_views if views is None else views:
-        picture = cut(store.open(trace.example.media[view.media]), view.box, (view.width, view.height))
+        picture = cut(store.open(trace.example.media[view.media], view.time_s), view.box, (view.width, view.height))
         if fingerprint(picture) != view.sha256:
             raise ExampleError("media", "other_pixels", f"{trace.id}: image {view.number} is not what was recorded")
         yield picture

@@ -7,11 +7,13 @@ no special case. Correctness is the `answer` check's verdict; nothing asks a jud
 Broken and over-long rollouts are not passed in: they count neither as members nor in the statistics.
 """
 
-from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from dataforge import plugins
+from dataforge.errors import UsageError
 from dataforge.records import Trace
 
 
@@ -162,7 +164,19 @@ class FaithEyes(Rule):
         return Reward(float(one.correct), self.weight * one.ran / one.calls if one.calls else 0.0)
 
 
-AnyRule = Annotated[Curiosity | Release | DeepEyes | Adaptive | FaithEyes, Field(discriminator="name")]
+RULES: tuple[type[Rule], ...] = (Curiosity, Release, DeepEyes, Adaptive, FaithEyes)
+
+
+def rule(spec: Mapping[str, Any]) -> Rule:
+    """The rule that a recipe names, with its options; UsageError names those that exist."""
+    known = {kind.model_fields["name"].default: kind for kind in RULES}
+    if spec.get("name") not in known:
+        raise UsageError(f"no reward is called {spec.get('name')!r}: there are {', '.join(known)}")
+    kind = known[spec["name"]]
+    try:
+        return kind(**spec)
+    except ValidationError as error:
+        raise UsageError(f"reward {spec['name']}: {plugins.explain(error, kind)}") from None
 
 
 def rewards(rule: Rule, outcomes: Sequence[Outcome]) -> list[Reward]:

@@ -2,8 +2,8 @@
 
 What it samples is stored as sampled and never encoded again; what comes back is appended by `encoding`. A rollout's
 trace holds all that happened, so it can be played again: `replay` feeds the stored ids to the same code and gets the
-same trace, bit for bit. A call that can't be honoured becomes a sentence that the student reads, as in synthesis; so does
-one whose result would leave no room for an answer.
+same trace, bit for bit. A call that can't be honoured becomes a sentence that the student reads, as in synthesis; so
+does one whose result would leave no room for an answer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import PIL
 from pydantic import BaseModel, ConfigDict, Field
 
 from dataforge import __version__, chat
-from dataforge.dialect import Turn, parse_turn
+from dataforge.dialect import Turn, clean, parse_turn
 from dataforge.episode import Episode, used
 from dataforge.errors import ExampleError
 from dataforge.media import MediaStore
@@ -96,7 +96,9 @@ def begin(example: Example, setting: Setting) -> Start:
 
 async def group(start: Start, count: int, engine: Engine, setting: Setting, policy: int, seed: int) -> list[Rollout]:
     """`count` rollouts of one question, each at its own pace."""
-    plays = [play(start, engine, setting, policy, seed_of(seed, policy, start.example.id, at), at) for at in range(count)]
+    plays = [
+        play(start, engine, setting, policy, seed_of(seed, policy, start.example.id, at), at) for at in range(count)
+    ]
     return list(await asyncio.gather(*plays))
 
 
@@ -156,7 +158,7 @@ class Player:
         self.logprobs += sampled.logprobs
         text = codec.decode(sampled.ids)
         if sampled.stop == "length":
-            self.steps.append(Step(thought=chat.clean(text)))
+            self.steps.append(Step(thought=clean(text)))
             self.ended = "length"
             return
         turn = _tamed(parse_turn(text, codec.operations, self.episode.workspace.views, codec.student), text)
@@ -174,27 +176,27 @@ class Player:
         observation = self.episode.act(turn.call) if turn.call else turn.error
         assert observation is not None
         step = Step(thought=turn.thought, call=turn.call, observation=observation)
-        grown = self._grown(step)
+        room = self.setting.budget.answer_tokens
+        grown = self._grown(step, room)
         if grown is None:
             self.episode = before
             sentence = "Error: The result would not fit into the room that is left. Answer now."
-            step = Step(thought=chat.clean(text), observation=Observation(text=sentence, error="no_room"))
-            grown = self._grown(step)
+            step = Step(thought=clean(text), observation=Observation(text=sentence, error="no_room"))
+            grown = self._grown(step, room // 2)
         if grown is None:
-            step = Step(thought=chat.clean(text))
+            step = Step(thought=clean(text))
             self.ended = "room"
         else:
             self.encoding = grown
         self.steps.append(step)
 
-    def _grown(self, step: Step) -> Encoding | None:
-        """The conversation with a step's result and the header of the next turn, if an answer still fits after it."""
+    def _grown(self, step: Step, room: int) -> Encoding | None:
+        """The conversation with a step's result and the header of the next turn, if it leaves that much room."""
         grown = self.encoding.fork()
         for result in chat.result_turns(step, len(self.steps), self.setting.codec.student):
             grown.append(result, self.episode.workspace.views)
         grown.ask()
-        fits = len(grown) + self.setting.budget.answer_tokens <= self.setting.budget.tokens
-        return grown if fits else None
+        return grown if len(grown) + room <= self.setting.budget.tokens else None
 
     def finish(self, policy: int, seed: int) -> Rollout:
         """The rollout with its trace, which says whether the answer is right."""
@@ -240,7 +242,7 @@ def _tamed(turn: Turn, text: str) -> Turn:
     if turn.call is None or not _MARKER.search(f"{turn.call.name} {' '.join(turn.call.arguments)}"):
         return turn
     sentence = "Error: The call cannot be read: its names hold a marker. Write one JSON object."
-    return Turn(chat.clean(text), error=Observation(text=sentence, error="malformed_call"))
+    return Turn(clean(text), error=Observation(text=sentence, error="malformed_call"))
 
 
 def right(trace: Trace) -> bool:
@@ -249,7 +251,7 @@ def right(trace: Trace) -> bool:
 
 
 def whole(trace: Trace) -> bool:
-    """The rollout came to an answer of its own: what was cut off or went on too long is kept out of loss and statistics."""
+    """The rollout came to an answer: what was cut off or went on too long is kept out of loss and statistics."""
     return trace.tokens is not None and trace.tokens.ended == "answer"
 
 
@@ -261,7 +263,9 @@ class Recorded:
 
     def __init__(self, tokens: Tokens) -> None:
         scores = iter(tokens.logprobs)
-        self._turns = [(tokens.ids[start:end], [next(scores) for _ in range(start, end)]) for start, end in tokens.spans]
+        self._turns = [
+            (tokens.ids[start:end], [next(scores) for _ in range(start, end)]) for start, end in tokens.spans
+        ]
 
     async def sample(self, request: Request) -> Sampled:
         ids, logprobs = self._turns.pop(0)
@@ -305,4 +309,3 @@ def differences(recorded: Trace, again: Trace) -> list[str]:
     if not found and recorded != again:
         found.append(f"{recorded.id} is not what was recorded")
     return found
-

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import set_seed
 
 from dataforge.errors import UsageError
 from dataforge.recipe import Sft
@@ -94,12 +95,14 @@ class Training:
         self.accelerator = _accelerator(self.recipe)
         checkpoints.agree(out, job, self.accelerator)
         watch(Progress("load", 0, job.steps))
+        set_seed(self.recipe.seed)  # of the adapters' first weights, the same everywhere
         learner: Any = Likelihood(load_student(job.checkpoint, self.recipe, self.accelerator))
         moving = [parameter for parameter in learner.parameters() if parameter.requires_grad]
         optimizer: Any = torch.optim.AdamW(
             moving, self.recipe.learning_rate, self.recipe.betas, weight_decay=self.recipe.weight_decay
         )
         self.learner, self.optimizer = self.accelerator.prepare(learner, optimizer)
+        set_seed(self.recipe.seed, device_specific=True)  # of dropout, another on every GPU
         self.done = checkpoints.resume(out, self.accelerator)
         self._samples = Samples(job.traces, job.codec, self.recipe.mistakes)
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from training.passes import Feature, Sight, see, speak, unsampled
+from training.passes import Feature, Sight, scores_of, see, speak, unsampled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,20 +69,36 @@ class Level(NamedTuple):
     """Those among the tokens, piece by piece"""
 
 
-class Tree(NamedTuple):
-    """Conversations cut into levels, and which tokens of the last are scored."""
+class Leaves(NamedTuple):
+    """The conversations' own turns, of those that are about as long."""
 
-    levels: list[Level]
+    level: Level
     learn: Tensor
-    """bool [b, l] of the last level"""
+    """bool [b, l]: which tokens are scored"""
+
+
+class Tree(NamedTuple):
+    """Conversations cut into levels: what all begin with, their groups' openings, and their own turns."""
+
+    trunk: list[Level]
+    leaves: list[Leaves]
+    order: Tensor
+    """int64 [scored tokens]: where each lies among those of the leaves, conversation by conversation"""
     pictures: Mapping[str, Image.Image]
 
     def to(self, device: torch.device) -> Tree:
-        moved = [
-            Level(*(value.to(device) if isinstance(value, torch.Tensor) else value for value in level))
-            for level in self.levels
-        ]
-        return Tree(moved, self.learn.to(device), self.pictures)
+        trunk = [_moved(level, device) for level in self.trunk]
+        leaves = [Leaves(_moved(leaf.level, device), leaf.learn.to(device)) for leaf in self.leaves]
+        return Tree(trunk, leaves, self.order.to(device), self.pictures)
+
+    @property
+    def levels(self) -> list[Level]:
+        return [*self.trunk, *(leaf.level for leaf in self.leaves)]
+
+
+def _moved(level: Level, device: torch.device) -> Level:
+    parents = None if level.parents is None else level.parents.to(device)
+    return Level(level.ids.to(device), level.positions.to(device), level.lengths.to(device), parents, level.views)
 
 
 def tree(conversations: Sequence[Conversation], codec: Codec) -> Tree:
@@ -94,18 +110,45 @@ def tree(conversations: Sequence[Conversation], codec: Codec) -> Tree:
         parents.append(openings.setdefault((shown, one.ids[: one.opening].tobytes()), len(openings)))
     heads = [conversations[parents.index(number)] for number in range(len(openings))]
     common = _common([one.ids[: one.opening - 1] for one in heads], codec.image_id)
-    levels = []
+    trunk = []
     if common:
-        levels.append(_level(heads[:1], [0], [common], None, codec))
+        trunk.append(_level(heads[:1], [0], [common], None, codec))
     roots = [0] * len(heads) if common else None
-    levels.append(_level(heads, [common] * len(heads), [one.opening for one in heads], roots, codec))
-    starts, ends = [one.opening for one in conversations], [len(one.ids) for one in conversations]
-    levels.append(_level(conversations, starts, ends, parents, codec))
-    learn = torch.zeros_like(levels[-1].ids, dtype=torch.bool)
-    for row, one in enumerate(conversations):
-        learn[row, : len(one.ids) - one.opening] = torch.from_numpy(one.learn[one.opening :])
+    trunk.append(_level(heads, [common] * len(heads), [one.opening for one in heads], roots, codec))
+    sorts = _alike([len(one.ids) - one.opening for one in conversations])
+    leaves = [_leaves(rows, conversations, parents, codec) for rows in sorts]
     pictures = {name: picture for one in conversations for name, picture in one.pictures.items()}
-    return Tree(levels, learn, pictures)
+    return Tree(trunk, leaves, _order(sorts, [int(one.learn.sum()) for one in conversations]), pictures)
+
+
+def _alike(lengths: Sequence[int], waste: float = 0.25) -> list[list[int]]:
+    """Rows dealt out such that no more than that share of the tokens passed together is padding."""
+    dealt: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        own = sum(lengths[one] for one in dealt[-1]) + lengths[row] if dealt else 0
+        if not dealt or own < (1 - waste) * lengths[dealt[-1][0]] * (len(dealt[-1]) + 1):
+            dealt.append([])
+        dealt[-1].append(row)
+    return dealt
+
+
+def _leaves(rows: Sequence[int], conversations: Sequence[Conversation], parents: Sequence[int], codec: Codec) -> Leaves:
+    these = [conversations[row] for row in rows]
+    starts, ends = [one.opening for one in these], [len(one.ids) for one in these]
+    level = _level(these, starts, ends, [parents[row] for row in rows], codec)
+    learn = torch.zeros_like(level.ids, dtype=torch.bool)
+    for at, one in enumerate(these):
+        learn[at, : len(one.ids) - one.opening] = torch.from_numpy(one.learn[one.opening :])
+    return Leaves(level, learn)
+
+
+def _order(sorts: Sequence[Sequence[int]], counts: Sequence[int]) -> Tensor:
+    """Where the scored tokens of each conversation lie once those of the leaves are put one after the other."""
+    starts, at = {}, 0
+    for row in (row for rows in sorts for row in rows):
+        starts[row] = at
+        at += counts[row]
+    return torch.cat([torch.arange(starts[row], starts[row] + counts[row]) for row in range(len(counts))])
 
 
 def _common(beginnings: Sequence[np.ndarray], image_id: int) -> int:
@@ -165,13 +208,15 @@ class _Handed:
         return 0
 
 
-class Scores(NamedTuple):
-    """Of the sampled tokens of conversations, row by row; n tokens."""
+class _Passed(NamedTuple):
+    """What a level hands on."""
 
-    logprobs: Tensor
-    """float32 [n]"""
-    entropy: Tensor
-    """float32 [n], without gradient"""
+    handed: _Handed
+    real: Tensor
+    """bool [b, tokens so far]: no padding"""
+    states: Tensor
+    last: Tensor
+    """[b, d]: the state after each piece's last token"""
 
 
 class SharedLikelihood(nn.Module):
@@ -192,33 +237,42 @@ class SharedLikelihood(nn.Module):
         self.chunk = chunk
         self.pictures_seen = 0
         """By the tower, through this module."""
+        self.never: Tensor
         self.register_buffer("never", torch.tensor(unsampled(student, codec)), persistent=False)
         self._no_split_modules = getattr(student, "_no_split_modules", None)
 
-    def forward(self, shared: Tree) -> Scores:
+    def forward(self, shared: Tree) -> Tensor:
+        """float32 [sampled tokens]: the log-probability of each, conversation by conversation."""
         features = self._features(shared)
-        handed, allowed, states = None, None, None
-        last: Tensor | None = None
-        for level in shared.levels:
-            own = torch.arange(level.ids.shape[1], device=level.ids.device)
-            mask = (own[None, :] <= own[:, None])[None].expand(len(level.ids), -1, -1)
-            if allowed is not None:
-                assert level.parents is not None
-                earlier = allowed.index_select(0, level.parents)[:, None].expand(-1, len(own), -1)
-                mask = torch.cat([earlier, mask], dim=2)
-                assert states is not None
-                last = states.index_select(0, level.parents)
-            handed = _Handed(handed, level.parents)
-            shown = [features[view.sha256] for view in level.views]
-            hidden = speak(
-                self.student, level.ids, level.positions, mask[:, None], handed, shown, self.codec.image_id
-            )
-            states = hidden[torch.arange(len(hidden), device=hidden.device), level.lengths - 1]
-            real = own[None] < level.lengths[:, None]
-            allowed = real if allowed is None else torch.cat([allowed.index_select(0, level.parents), real], dim=1)
-        assert last is not None
-        before = torch.cat([last[:, None], hidden[:, :-1]], dim=1)[shared.learn]
-        return self._scored(before, shared.levels[-1].ids[shared.learn])
+        stem = None
+        for level in shared.trunk:
+            stem = self._passed(level, stem, features)
+        assert stem is not None
+        states, targets = [], []
+        for leaf in shared.leaves:
+            own = self._passed(leaf.level, stem, features)
+            assert leaf.level.parents is not None
+            first = stem.last.index_select(0, leaf.level.parents)
+            states.append(torch.cat([first[:, None], own.states[:, :-1]], dim=1)[leaf.learn])
+            targets.append(leaf.level.ids[leaf.learn])
+        return self._scored(torch.cat(states), torch.cat(targets)).index_select(0, shared.order)
+
+    def _passed(self, level: Level, before: _Passed | None, features: Mapping[str, Feature]) -> _Passed:
+        """One level through the model, going on from the level before."""
+        own = torch.arange(level.ids.shape[1], device=level.ids.device)
+        mask = (own[None, :] <= own[:, None])[None].expand(len(level.ids), -1, -1)
+        real = own[None] < level.lengths[:, None]
+        if before is not None:
+            assert level.parents is not None
+            earlier = before.real.index_select(0, level.parents)
+            mask = torch.cat([earlier[:, None].expand(-1, len(own), -1), mask], dim=2)
+            real = torch.cat([earlier, real], dim=1)
+        handed = _Handed(before.handed if before else None, level.parents)
+        shown = [features[view.sha256] for view in level.views]
+        image_id = self.codec.image_id
+        states = speak(self.student, level.ids, level.positions, mask[:, None], handed, shown, image_id)
+        last = states[torch.arange(len(states), device=states.device), level.lengths - 1]
+        return _Passed(handed, real, states, last)
 
     def _features(self, shared: Tree) -> dict[str, Feature]:
         views = {view.sha256: view for level in shared.levels for view in level.views}
@@ -228,22 +282,16 @@ class SharedLikelihood(nn.Module):
             return {}
         self.pictures_seen += len(views)
         pixels = [self.codec.pixels(shared.pictures[name]) for name in views]
-        return dict(zip(views, see(self.student, pixels, list(map(self.codec.patch_grid, views.values()))), strict=True))
+        return dict(
+            zip(views, see(self.student, pixels, list(map(self.codec.patch_grid, views.values()))), strict=True)
+        )
 
-    def _scored(self, states: Tensor, targets: Tensor) -> Scores:
+    def _scored(self, states: Tensor, targets: Tensor) -> Tensor:
         """A chunk's scores over the vocabulary are made again for the backward pass: they never all exist at once."""
         if len(states) <= self.chunk:
-            return Scores(*self._chunk(states, targets))
-        chunks = zip(states.split(self.chunk), targets.split(self.chunk), strict=True)
-        parts = [checkpoint(self._chunk, *part, use_reentrant=False) for part in chunks]
-        logprobs, entropy = zip(*parts, strict=True)
-        return Scores(torch.cat(logprobs), torch.cat(entropy))
+            return self._chunk(states, targets)
+        chunks = zip(torch.split(states, self.chunk), torch.split(targets, self.chunk), strict=True)
+        return torch.cat([checkpoint(self._chunk, *part, use_reentrant=False) for part in chunks])
 
-    def _chunk(self, states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        from training.passes import scores_of
-
-        scores = scores_of(self.student, states, self.never, self.temperature)
-        picked = scores.gather(1, targets[:, None]).squeeze(1)
-        with torch.no_grad():
-            entropy = -(scores.exp() * scores).sum(dim=1)
-        return picked, entropy
+    def _chunk(self, states: Tensor, targets: Tensor) -> Tensor:
+        return scores_of(self.student, states, self.never, self.temperature).gather(1, targets[:, None]).squeeze(1)

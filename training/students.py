@@ -39,8 +39,16 @@ def load_student(checkpoint: str, recipe: Sft, accelerator: Accelerator) -> Any:
             if not parameter.requires_grad:
                 parameter.data = parameter.data.to(torch.bfloat16)
     if recipe.checkpointing:
-        student.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        checkpoint_layers(student)
     return student
+
+
+def checkpoint_layers(student: Any) -> None:
+    """Make activations again in the backward pass instead of keeping them, layer by layer."""
+    if hasattr(student, "activation_checkpointing_enable"):  # its name since transformers 5.23
+        student.activation_checkpointing_enable({"use_reentrant": False})
+    else:
+        student.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def freeze(student: Any, recipe: Sft) -> Any:

@@ -1,4 +1,4 @@
-"""The traces of a run folder as a set to train on: what it holds, and any one of them by its place in the file.
+"""The traces to train on: found by name, as a set that knows what it holds, any one of them by its place in the file.
 
 The set is kept.jsonl where the run has been filtered, else what the checks of `validate` passed. Traces stay on disk;
 what is held of each is where its line begins.
@@ -17,7 +17,7 @@ from dataforge.errors import UsageError
 from dataforge.media import MediaStore
 from dataforge.plugins import Operation
 from dataforge.records import Student, Trace, Used, parse_line
-from dataforge.runs import Run
+from dataforge.runs import Run, find_run
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,26 @@ class TraceSet:
     @cached_property
     def store(self) -> MediaStore:
         return MediaStore(self.media)
+
+
+def find(what: str, runs: Path) -> Run:
+    """The run that a name stands for: a run's folder or name, a published set, or a Pixel Reasoner release.
+
+    A set, `hub:ORG/NAME` or its folder, and a release.json become run folders the first time; UsageError where it is
+    none of these.
+    """
+    from dataforge import publish
+    from dataforge.publish import importing
+    from dataforge.publish.record import RECORD, read_record, runs_name
+
+    if what.endswith(".json"):
+        return importing.import_release(Path(what), None, None, importing.Terms(), runs, lambda done: None).run
+    if not (what.startswith("hub:") or (Path(what) / RECORD).is_file()):
+        return Run.open(find_run(runs, what))
+    folder = publish.find_place(what).fetch()
+    record = read_record(folder)
+    pulled = runs / runs_name(record.title, [run.name for run in record.runs])
+    return Run.open(pulled) if (pulled / "manifest.json").is_file() else publish.pull(folder, runs)
 
 
 def open_set(run: Run) -> TraceSet:

@@ -10,14 +10,18 @@ so a dead key costs the calls in flight and not ten thousand.
 import asyncio
 import random
 import time
+from collections.abc import Awaitable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from dataforge.ask.budget import Purse
 from dataforge.ask.pace import Pace
 from dataforge.ask.replies import ReplyCache, request_key, summarise
 from dataforge.errors import ExampleError, UsageError
 from dataforge.plugins import Reply, Request, Setback, Teacher
+
+T = TypeVar("T")
 
 SHOWN = 200
 """Characters of a useless reply that its error shows."""
@@ -176,6 +180,18 @@ class Asking:
     def _stop_if_fatal(self) -> None:
         if self._fatal:
             raise UsageError(self._fatal)
+
+
+async def together(asked: Iterable[Awaitable[T]]) -> list[T]:
+    """What several calls give, in order, once all have ended; then the first error among them is raised.
+
+    None is left on its way: in a batch, a call that has to wait is gathered, and so must be those beside it.
+    """
+    told = await asyncio.gather(*asked, return_exceptions=True)
+    for one in told:
+        if isinstance(one, BaseException):
+            raise one
+    return [one for one in told if not isinstance(one, BaseException)]
 
 
 def _back_off_s(setback: Setback, number: int) -> float:

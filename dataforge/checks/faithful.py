@@ -70,10 +70,10 @@ NAME = re.compile(r"(?<=[a-z,:] )(?:[A-Z][a-zà-ÿ]{2,}(?: [A-Z][a-zà-ÿ]{2,})*
 
 
 class Claim(NamedTuple):
-    """What a thought says that a view shows."""
+    """What a thought says that the last look shows: one view, or several frames of a video."""
 
     step: int
-    view: View
+    views: tuple[View, ...]
     words: str
 
 
@@ -100,29 +100,30 @@ class Faithful(AskingCheck):
             return self.passed()
         by_view: dict[int, list[Claim]] = {}
         for claim in readings(trace):
-            by_view.setdefault(claim.view.number, []).append(claim)
+            by_view.setdefault(claim.views[-1].number, []).append(claim)
         told = await asyncio.gather(*(self._missing(trace, claims, kit) for claims in by_view.values()))
         missing = [claim for claims in told for claim in claims]
         if missing:
             said = ", ".join(repr(claim.words) for claim in missing)
-            where = f"step {missing[0].step}: image {missing[0].view.number}"
+            where = f"step {missing[0].step}: image {missing[0].views[-1].number}"
             return self.failed("not_in_view", f"{where} doesn't show {said}"[:300])
         return self.passed()
 
     async def _missing(self, trace: Trace, claims: Sequence[Claim], kit: Kit) -> list[Claim]:
-        """Those of one view's claims that neither OCR nor the model finds in it."""
-        view = claims[0].view
-        open_claims = [claim for claim in claims if not stands_in(claim.words, read_before(trace, view))]
+        """Those of one look's claims that neither OCR nor the model finds in it."""
+        views = claims[0].views
+        read = " ".join(read_before(trace, view) for view in views)
+        open_claims = [claim for claim in claims if not stands_in(claim.words, read)]
         if not open_claims:
             return []
-        (image,) = await images(trace.example, [of_view(view)], kit.store)
-        printed = " ".join(word.label for word in await asyncio.to_thread(tesseract, image))
+        shown = await images(trace.example, [of_view(view) for view in views], kit.store)
+        printed = " ".join([word.label for image in shown for word in await asyncio.to_thread(tesseract, image)])
         open_claims = [claim for claim in open_claims if not stands_in(claim.words, printed)][: self.most_claims]
         if not open_claims or self.ocr_decides:
             return open_claims
         listed = "\n".join(f"{number}. {claim.words}" for number, claim in enumerate(open_claims, start=1))
         text = kit.prompt("faithful").fill(claims=listed)
-        message = Message("user", (await asyncio.to_thread(encoded, image), text))
+        message = Message("user", (*[await asyncio.to_thread(encoded, image) for image in shown], text))
         assert kit.ask is not None
         for sample in range(TRIES):
             reply = parse_object((await kit.ask(Request("judge", (message,), SCHEMA, sample=sample))).text)
@@ -165,16 +166,15 @@ def _names_it(sentence: str, labels: Sequence[str]) -> bool:
 
 def readings(trace: Trace) -> Iterator[Claim]:
     """Numbers, quoted words and names that a thought reads off the view before it and hasn't from the question."""
-    views = list(trace.views)
+    last: tuple[View, ...] = ()
     known = " ".join([trace.example.question, *trace.example.choices])
     for number, step in enumerate(trace.steps, start=1):
-        after_a_look = len(views) > len(trace.views)
-        for sentence in SENTENCE.split(step.thought) if after_a_look else ():
+        for sentence in SENTENCE.split(step.thought) if last else ():
             if READS.search(sentence) and not UNSURE.search(sentence):
                 for words in _read_off(sentence):
                     if not stands_in(words, known):
-                        yield Claim(number, views[-1], words)
-        views += step.observation.views if step.observation else ()
+                        yield Claim(number, last, words)
+        last = (step.observation.views if step.observation else ()) or last
 
 
 def _read_off(sentence: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Grounded: looks show what their role says, measured on the boxes that were really cut."""
+"""Grounded: looks show what their role says, measured on the boxes that were really cut, and in a video in seconds."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -12,7 +12,8 @@ from dataforge.records import Region, Step, Trace, Verdict, View
 class Grounded(Check):
     """The looks before the answer show the evidence, a mistake shows none of it or is far too large.
 
-    A trace of kind `direct` has no look; one without evidence can't be judged, and fails.
+    A trace of kind `direct` has no look; one without evidence can't be judged, and fails. Evidence in a video is shown
+    by a frame of its time: a frame of any other time shows none of it, whatever its number.
     """
 
     least: float = Field(default=0.95, gt=0, le=1, description="share of the evidence that right looks must show")
@@ -25,6 +26,7 @@ class Grounded(Check):
         "mistake_shows_evidence",
         "mistake_not_too_large",
         "mistake_misses_evidence",
+        "no_zoom",
     )
 
     def complaint(self, verdict: Verdict) -> str:
@@ -38,7 +40,10 @@ class Grounded(Check):
         right = [step for step in trace.looks if step.role != "mistake"]
         if not right:
             return self.failed("no_look", "no look but mistakes")
-        shown = min(_coverage(region, right if trace.kind == "compare" else right[-1:]) for region in trace.regions)
+        telling = right if trace.kind == "compare" else right[1:] if trace.kind == "frames_then_zoom" else right[-1:]
+        if not telling:
+            return self.failed("no_zoom", "the frames were selected, and no part of one was looked at")
+        shown = min(_coverage(region, telling) for region in trace.regions)
         if shown < self.least:
             return self.failed("misses_evidence", f"{shown:.0%} of the evidence is shown", shown)
         for number, step in enumerate(trace.steps, start=1):
@@ -66,7 +71,8 @@ def _views(steps: Sequence[Step]) -> list[View]:
 
 def _coverage(region: Region, steps: Sequence[Step]) -> float:
     """The largest share of a region that one view of these steps shows."""
-    return max((view.box.coverage(region.box) for view in _views(steps) if view.media == region.media), default=0.0)
+    there = [view for view in _views(steps) if view.media == region.media and region.there_at(view.time_s)]
+    return max((view.box.coverage(region.box) for view in there), default=0.0)
 
 
 def _area(steps: Sequence[Step]) -> float:

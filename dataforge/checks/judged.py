@@ -1,7 +1,7 @@
 """Judged: a model reads the whole trace with its pictures and scores it by the rubric in `prompts/judge.md`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -10,7 +10,7 @@ from dataforge.ask.tolerant import parse_object
 from dataforge.chat import question_text
 from dataforge.errors import ExampleError
 from dataforge.plugins import AskingCheck, Kit, Message, Picture, Request
-from dataforge.records import Trace, Verdict
+from dataforge.records import Trace, Verdict, View
 from dataforge.shown import of_view, pictures
 
 CRITERIA = ("grounding", "honesty", "reasoning", "language")
@@ -63,15 +63,23 @@ class Judged(AskingCheck):
 def transcript(trace: Trace, shown: list[Picture]) -> list[str | Picture]:
     """The trace as it went: the first pictures, then each thought with what it led to."""
     pictures = iter(shown)
-    parts: list[str | Picture] = ["The whole picture:"]
-    parts += [next(pictures) for _ in trace.views]
+    parts: list[str | Picture] = ["The whole picture:" if trace.views[0].time_s is None else "Frames of the video:"]
+    parts += _told(trace.views, pictures)
     for number, step in enumerate(trace.steps, start=1):
         parts.append(f"Thought {number}: {step.thought}")
         if step.observation and step.observation.views:
             wrong = " (a look that is wrong on purpose)" if step.role == "mistake" else ""
             parts.append(f"Look {number}{wrong}:")
-            parts += [next(pictures) for _ in step.observation.views]
+            parts += _told(step.observation.views, pictures)
     return parts
+
+
+def _told(views: Sequence[View], pictures: Iterator[Picture]) -> Iterator[str | Picture]:
+    """The pictures of some views, frames of a video with their times."""
+    for view in views:
+        if view.time_s is not None:
+            yield f"At {view.time_s:.2f} s:"
+        yield next(pictures)
 
 
 def read_scores(reply: Mapping[str, Any] | None) -> dict[str, int] | None:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from dataforge.geometry import Box
 from dataforge.plugins import Check, Kit
 from dataforge.records import Region, Trace, Verdict, View
 
@@ -19,8 +20,9 @@ FULL = 0.99
 class Legible(Check):
     """The last look shows the evidence large enough to read, and the whole view does not: the zoom was needed.
 
-    For `direct` it is the other way round: the whole view must do, unless a model has shown that it does by answering
-    from it alone. Each place of a `compare` counts at its own look.
+    Evidence in a video counts in frames of its time; where it is whole frames, nothing is measured but that some are
+    shown. For `direct` it is the other way round: the whole view must do, unless a model has shown that it does by
+    answering from it alone. Each place of a `compare` counts at its own look.
     """
 
     least_px: float = Field(default=8.0, gt=0, description="glyph height as shown, below which no one can read")
@@ -37,7 +39,10 @@ class Legible(Check):
     def judge(self, trace: Trace, kit: Kit) -> Verdict:
         if not trace.regions:
             return self.passed()
-        plain = [any(self._plain(region, view) for view in trace.views) for region in trace.regions]
+        plain = [
+            not _is_whole(region, trace) and any(self._plain(region, view) for view in trace.views)
+            for region in trace.regions
+        ]
         if trace.kind == "direct":
             if all(plain) or trace.provenance.solved is not None:
                 return self.passed()
@@ -49,6 +54,8 @@ class Legible(Check):
         for (shown, scale), region in zip(sizes, trace.regions, strict=True):
             if not scale:
                 return self.failed("too_small", "the last look doesn't show the evidence at all", 0.0)
+            if _is_whole(region, trace):
+                continue
             if scale < FULL and shown < self.least_px:
                 what = "print" if region.text_px else "the evidence's shorter side"
                 return self.failed("too_small", f"{what} is {shown:.1f} pixels high as shown", round(shown, 1))
@@ -56,7 +63,7 @@ class Legible(Check):
 
     def _plain(self, region: Region, view: View) -> bool:
         """Whether the region is plain to see in a whole view."""
-        if view.media != region.media:
+        if view.media != region.media or not region.there_at(view.time_s):
             return False
         scale = _scale(view)
         if region.text_px is None:
@@ -67,13 +74,21 @@ class Legible(Check):
 def _right_looks(trace: Trace) -> list[View]:
     """The views that the answer is read from."""
     right = [step.observation.views for step in trace.looks if step.observation and step.role != "mistake"]
-    return [view for views in (right if trace.kind == "compare" else right[-1:]) for view in views]
+    telling = right if trace.kind == "compare" else right[1:] if trace.kind == "frames_then_zoom" else right[-1:]
+    return [view for views in telling for view in views]
+
+
+def _is_whole(region: Region, trace: Trace) -> bool:
+    """Evidence that is whole frames of a video: an action, whose size is unknown, so only its time can be judged."""
+    media = trace.example.media[region.media]
+    return region.span_s is not None and region.box.contains(Box(0, 0, media.width, media.height))
 
 
 def _largest(region: Region, views: list[View]) -> tuple[float, float]:
     """Height in shown pixels, and shown pixels for each source pixel, in the view that shows the region largest."""
     height = region.text_px or min(region.box.width, region.box.height)
-    scales = [_scale(view) for view in views if view.media == region.media and view.box.overlaps(region.box)]
+    there = [view for view in views if view.media == region.media and region.there_at(view.time_s)]
+    scales = [_scale(view) for view in there if view.box.overlaps(region.box)]
     scale = max(scales, default=0.0)
     return height * scale, scale
 

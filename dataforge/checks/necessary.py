@@ -4,32 +4,40 @@ The question is asked a number of times of the whole view alone, as the student 
 evidence alone, with the same words, so that nothing hints at which it is. A question that the whole view answers
 teaches to look without need; one that the evidence alone doesn't answer has its evidence in the wrong place.
 
+A video has two controls more, on which its verdict says how it went: the same question with grey frames instead of the
+overview (what is right then was known without looking, and fails), and with the evidence's frames in another order
+(what is right then doesn't depend on the order of events).
+
 Options of a choice question stand in another order in each sample: one who always says B is right only by chance.
 """
 
 import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+from PIL import Image
 from pydantic import Field
 
 from dataforge.answers.metrics import score
+from dataforge.ask.asking import together
 from dataforge.ask.tolerant import parse_object
 from dataforge.chat import question_text
 from dataforge.errors import ExampleError
+from dataforge.media import MediaStore
 from dataforge.plugins import Ask, AskingCheck, Kit, Message, Picture, Request
 from dataforge.prompts import Prompt
 from dataforge.records import Example, Trace, Verdict
-from dataforge.shown import around, of_view, pictures
+from dataforge.shown import Part, encoded, evidence, of_view, pictures
 
+GREY = (128, 128, 128)
 SCHEMA = {
     "type": "object",
     "properties": {"answer": {"type": "string", "description": "the answer alone, or empty"}},
     "required": ["answer"],
     "additionalProperties": False,
 }
-RATE = re.compile(r"(whole|evidence) (\d+)/(\d+)")
+RATE = re.compile(r"(whole|evidence|blank|shuffled) (\d+)/(\d+)")
 
 
 class Rates(NamedTuple):
@@ -37,6 +45,8 @@ class Rates(NamedTuple):
 
     whole: float | None
     evidence: float | None
+    blank: float | None = None
+    shuffled: float | None = None
 
 
 class Necessary(AskingCheck):
@@ -55,6 +65,7 @@ class Necessary(AskingCheck):
         "answered_from_whole",
         "not_answered_from_evidence",
         "needs_a_look",
+        "answered_blind",
     )
     prompts: ClassVar[tuple[str, ...]] = ("necessary",)
     thresholds: ClassVar[frozenset[str]] = frozenset({"most_whole", "least_evidence"})
@@ -63,27 +74,41 @@ class Necessary(AskingCheck):
         example = trace.example
         if not example.answers:
             raise ExampleError("necessary", "no_key", "without an accepted answer nothing can be called right")
-        sides = {"whole": [of_view(view) for view in trace.views]}
-        if trace.kind != "direct":
-            student = trace.provenance.student
-            sides["evidence"] = [around(region, example, student) for region in trace.regions]
+        shown = await self._sides(trace, kit)
         assert kit.ask is not None
-        shown = {side: await pictures(example, parts, kit.store) for side, parts in sides.items()}
         prompt = kit.prompt("necessary")
         asked = (right_answers(example, side, self.samples, kit.ask, prompt) for side in shown.values())
-        told = await asyncio.gather(*asked)
+        told = await together(asked)
         counts = [f"{side} {right}/{asked}" for side, (right, asked) in zip(shown, told, strict=True)]
         return self._verdict(", ".join(counts))
+
+    async def _sides(self, trace: Trace, kit: Kit) -> dict[str, list[Picture]]:
+        """What the question is asked of, by the name under which it is counted."""
+        example, store = trace.example, MediaStore(kit.store.folder)
+        shown = {"whole": await pictures(example, [of_view(view) for view in trace.views], store)}
+        if trace.kind != "direct":
+            parts = await asyncio.to_thread(_parts, trace, store)
+            shown["evidence"] = await pictures(example, parts, store)
+        if any(view.time_s is not None for view in trace.views):
+            shown["blank"] = [encoded(Image.new("RGB", (view.width, view.height), GREY)) for view in trace.views]
+            order = shown.get("evidence", shown["whole"])
+            if len(order) > 1:
+                # every second frame first: no two that followed each other still do
+                shown["shuffled"] = order[1::2] + order[0::2]
+        return shown
 
     def again(self, verdict: Verdict) -> Verdict:
         return self._verdict(verdict.detail)
 
     def _verdict(self, counts: str) -> Verdict:
         """By the counts of right answers, which are the detail of every verdict."""
-        whole, evidence = rates(counts)
+        told = rates(counts)
+        whole, evidence = told.whole, told.evidence
         assert whole is not None
-        reason: Literal["", "needs_a_look", "answered_from_whole", "not_answered_from_evidence"] = ""
-        if evidence is None:
+        reason = ""
+        if told.blank is not None and told.blank > self.most_whole:
+            reason = "answered_blind"
+        elif evidence is None:
             reason = "needs_a_look" if whole <= self.most_whole else ""
         elif whole > self.most_whole:
             reason = "answered_from_whole"
@@ -115,7 +140,7 @@ async def right_answers(
             return None
         return score(answer, moved.answers, moved.answer_type, moved.choices).ok
 
-    told = [right for right in await asyncio.gather(*map(asked, range(samples))) if right is not None]
+    told = [right for right in await together(map(asked, range(samples))) if right is not None]
     if not told:
         raise ExampleError("teacher", "bad_form", "no reply was the JSON object that was asked for")
     return sum(told), len(told)
@@ -124,7 +149,12 @@ async def right_answers(
 def rates(detail: str) -> Rates:
     """The rates in a verdict's detail."""
     found = {side: int(right) / int(asked) for side, right, asked in RATE.findall(detail)}
-    return Rates(found.get("whole"), found.get("evidence"))
+    return Rates(found.get("whole"), found.get("evidence"), found.get("blank"), found.get("shuffled"))
+
+
+def _parts(trace: Trace, store: MediaStore) -> list[Part]:
+    student = trace.provenance.student
+    return [part for region in trace.regions for part in evidence(region, trace.example, student, store)]
 
 
 def rotated(example: Example, by: int) -> Example:

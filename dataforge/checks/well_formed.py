@@ -47,7 +47,7 @@ class WellFormed(Check):
 
     def _of_its_kind(self, trace: Trace) -> Verdict:
         mistakes = sum(step.role == "mistake" for step in trace.steps)
-        wanted = {"recrop_once": 1, "recrop_twice": 2, "zoom_further": 1}.get(trace.kind, 0)
+        wanted = {"recrop_once": 1, "recrop_twice": 2, "zoom_further": 1, "reselect": 1}.get(trace.kind, 0)
         looks = len(trace.looks)
         direct = looks == 0 and trace.kind != "rollout"  # which may look or not
         if mistakes != wanted or direct != (trace.kind == "direct"):

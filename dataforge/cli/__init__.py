@@ -11,11 +11,23 @@ from typing import Annotated
 
 import typer
 
-from dataforge.cli import around, evaluate, look, make, publish, sources, train
+from dataforge.cli import around, evaluate, look, make, publish, sources, train, train_miniature, train_rl
 from dataforge.cli.app import app
 from dataforge.errors import UsageError
 
-__all__ = ["app", "around", "evaluate", "look", "main", "make", "publish", "sources", "train"]
+__all__ = [
+    "app",
+    "around",
+    "evaluate",
+    "look",
+    "main",
+    "make",
+    "publish",
+    "sources",
+    "train",
+    "train_miniature",
+    "train_rl",
+]
 
 
 def main() -> None:

@@ -68,7 +68,7 @@ def schema(record: Annotated[str, typer.Argument(help="Trace, Failure, or Manife
 @app.command(short_help="List what a manifest can name.", epilog=examples("dataforge plugins check"))
 def plugins(
     family: Annotated[
-        str | None, typer.Argument(help="source, operation, check or teacher; all when left out.")
+        str | None, typer.Argument(help="source, operation, check, teacher or exporter; all when left out.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

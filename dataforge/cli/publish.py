@@ -1,4 +1,4 @@
-"""Commands that publish: push, verify, pull."""
+"""Commands that publish: push, verify, pull, export, import."""
 
 from __future__ import annotations
 
@@ -121,3 +121,96 @@ def pull(
 
     run = publish.pull(publish.find_place(what).fetch(), runs, media)
     screen.show_run(run, report.write(run), as_json)
+
+
+@app.command(
+    short_help="Kept traces in another trainer's layout.",
+    epilog=examples(
+        "dataforge export llama_factory --out llama",
+        "dataforge export pixel_reasoner_sft infographics-3fa91c --out pr --set padding=0.1",
+        "dataforge export ms_swift --out swift --set box_unit=0..1000 --set 'tools={zoom_in: image_zoom_in_tool}'",
+        "dataforge plugins exporter",
+    ),
+)
+def export(
+    layout: Annotated[str, typer.Argument(help="An exporter's name; `dataforge plugins exporter` lists them.")],
+    run: Annotated[str, typer.Argument(help="A run's folder or name; `latest` is the newest.")] = "latest",
+    out: Annotated[Path | None, typer.Option(help="The folder to write; default: the layout's name.")] = None,
+    options: Annotated[list[str] | None, typer.Option("--set", help="An option as NAME=VALUE; repeatable.")] = None,
+    runs: RunsFolder = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run's kept traces as Pixel Reasoner, TRL, LLaMA-Factory, ms-swift, verl or OpenAI read them.
+
+    Every row is counted as the trainer will count it. A published set is exported after `dataforge pull`.
+    """
+    from dataforge.cli import published
+    from dataforge.publish import exporting
+    from dataforge.runs import Run, find_run
+
+    opened = Run.open(find_run(runs, run))
+    with published.push_progress() as watch:
+        made = exporting.export(opened, _spec(layout, options or []), out or Path(layout), lambda done: watch(done, 0))
+    published.show_exported(made, as_json)
+
+
+def _spec(name: str, options: list[str]) -> dict[str, Any]:
+    """NAME=VALUE options as a manifest would have them."""
+    import yaml
+
+    spec: dict[str, Any] = {"name": name}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise UsageError(f"--set {option}: write NAME=VALUE")
+        try:
+            spec[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UsageError(f"--set {option}: the value is no YAML") from None
+    return spec
+
+
+@app.command(
+    "import",
+    short_help="Traces made elsewhere, as a run.",
+    epilog=examples(
+        "dataforge import pixel-reasoner release.json",
+        "dataforge import pixel-reasoner release.json --images unpacked --answers release.parquet --box-unit pixels",
+    ),
+)
+def import_(
+    layout: Annotated[str, typer.Argument(help="Whose layout: pixel-reasoner.")],
+    file: Annotated[Path, typer.Argument(help="The release.json.")],
+    images: Annotated[
+        Path | None, typer.Option(help="Folder that pictures' paths start in; default: the file's.")
+    ] = None,
+    answers: Annotated[Path | None, typer.Option(help="A release.parquet with the accepted answers by qid.")] = None,
+    box_unit: Annotated[str, typer.Option(help="Of their boxes: 0..1, pixels, 0..1000. Never guessed.")] = "0..1",
+    padding: Annotated[float, typer.Option(help="By which their executor widened each box.")] = 0.1,
+    runs: RunsFolder = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Read a release.json of Pixel Reasoner into a run: every call is run anew on its picture.
+
+    Kind, roles and what a loss should see aren't in there: they are inferred from the calls. Videos, which lie there as
+    folders of frames, are counted as failed.
+    """
+    from typing import get_args
+
+    from dataforge import report
+    from dataforge.cli import published, screen
+    from dataforge.publish import importing
+    from dataforge.records import BoxUnit
+
+    if layout != "pixel-reasoner":
+        raise UsageError(f"no layout {layout!r}: there is pixel-reasoner")
+    unit = next((known for known in get_args(BoxUnit) if known == box_unit), None)
+    if unit is None:
+        raise UsageError(f"--box-unit {box_unit}: one of {', '.join(get_args(BoxUnit))}")
+    with published.push_progress() as watch:
+        terms = importing.Terms(unit, padding)
+        made = importing.import_release(file, images, answers, terms, runs, lambda done: watch(done, 0))
+    screen.show_run(made.run, report.write(made.run), as_json)
+    published.note_crops(made)
+    if not made.traces:
+        raise typer.Exit(1)

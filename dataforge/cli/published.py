@@ -11,7 +11,9 @@ from rich.table import Table
 
 from dataforge.cli.screen import counting_bar, err, note, out
 from dataforge.publish import Findings, Plan, Pushed
+from dataforge.publish.exporting import Exported
 from dataforge.publish.features import CONFIGS
+from dataforge.publish.importing import Imported
 from dataforge.publish.record import Published, read_record
 
 
@@ -100,3 +102,25 @@ def show_findings(findings: Findings, as_json: bool) -> None:
     mark = "proven" if findings.ok else f"{sum(findings.faults.values())} faults"
     told_counts = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     out.print(f"{mark}: {told_counts}", highlight=False)
+
+
+def show_exported(made: Exported, as_json: bool) -> None:
+    if as_json:
+        told = {"file": str(made.file), "traces": made.traces, "rows": made.rows, "pictures": made.pictures}
+        told |= {"left_out": dict(made.left_out), "flags_lost": made.flags_lost}
+        out.print_json(json.dumps(told))
+        return
+    for reason, count in made.left_out.most_common():
+        note(f"{count} left out: {reason.replace('_', ' ')}")
+    if made.flags_lost:
+        note(f"{made.flags_lost} of {made.traces} traces lose `learn` flags: {made.lost}")
+    beside = f", {made.pictures:,} pictures beside" if made.pictures else ""
+    out.print(f"{made.rows:,} rows of {made.traces:,} traces{beside}", highlight=False)
+    out.print(str(made.file), highlight=False, soft_wrap=True)
+
+
+def note_crops(made: Imported) -> None:
+    if made.crops:
+        note(f"{made.alike} of {made.crops} crops look like those that lie in the set")
+    if made.crops and made.alike < made.crops / 2:
+        note("most crops differ: are --box-unit and --padding those of the set?")

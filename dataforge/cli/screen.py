@@ -62,6 +62,13 @@ def counting_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextlib.contextmanager
+def stage_progress(unit: str) -> Iterator[Callable[[int, str, int], None]]:
+    """A bar whose total changes from stage to stage."""
+    with bar(None, unit) as update:
+        yield update
+
+
+@contextlib.contextmanager
 def synth_progress(total: int | None) -> Iterator[Callable[[SynthProgress], None]]:
     with bar(total, "examples") as update:
         yield lambda progress: update(progress.read + progress.skipped, _synth_status(progress))

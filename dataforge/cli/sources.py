@@ -66,20 +66,18 @@ def sources(
 
 def _source(name: str, path: Path | None, manifest: Path | None, split: str | None) -> plugins.Source:
     """The source of that name, with the options of a manifest that names it, and those of the flags over them."""
-    import yaml
-
+    from dataforge import manifest as manifests
     from dataforge import plugins
+    from dataforge.sources.mixed import Mixed
 
     options: dict[str, object] = {"name": name}
     if manifest is not None:
-        try:
-            content = yaml.safe_load(manifest.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UsageError(f"{manifest}: {' '.join(str(error).split())}") from None
-        stated = content.get("source") if isinstance(content, dict) else None
-        if not isinstance(stated, dict) or stated.get("name") != name:
-            raise UsageError(f"{manifest} has no source {name!r} with options")
-        options = dict(stated)
+        stated: plugins.Source = plugins.build("source", manifests.load(manifest).source)
+        parts = stated.parts if isinstance(stated, Mixed) else ()
+        there = {one.name: one for one in (stated, *(part.source for part in parts))}
+        if name not in there:
+            raise UsageError(f"{manifest} has no source {name!r}: there is {', '.join(there)}")
+        options |= there[name].model_dump(mode="json", by_alias=True)
     options |= {"path": str(path)} if path else {}
     options |= {"split": split} if split else {}
     source: plugins.Source = plugins.build("source", options)

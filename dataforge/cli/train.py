@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dataforge.cli.app import RUNS, AsJson, DryRun, RunName, RunsFolder, app, examples
+from dataforge.cli.app import RUNS, AsJson, DryRun, RunsFolder, app, examples
 from dataforge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,13 +41,15 @@ def need_torch() -> None:
     epilog=examples(
         "dataforge train sft infographics-3fa91c --student Qwen/Qwen2.5-VL-7B-Instruct --dry-run",
         "dataforge train sft --student students/tiny --set learning_rate=1e-3 --set batch=8",
-        "dataforge train sft --student Qwen/Qwen2.5-VL-3B-Instruct --set lora.rank=32 --set learning_rate=1e-4",
-        "accelerate launch --num_processes 8 --no_python dataforge train sft --student Qwen/Qwen2.5-VL-7B-Instruct",
+        "dataforge train sft hub:me/traces --student Qwen/Qwen2.5-VL-3B-Instruct --set lora.rank=32",
+        "accelerate launch --num_processes 8 -m dataforge.cli train sft --student Qwen/Qwen2.5-VL-7B-Instruct",
     ),
 )
 def sft(
     student: Checkpoint,
-    run: RunName = "latest",
+    run: Annotated[
+        str, typer.Argument(help="A run's folder or name, a published set (folder or hub:ORG/NAME), or a release.json.")
+    ] = "latest",
     out: Annotated[Path | None, typer.Option(help="The training's folder; default checkpoints/RUN-STUDENT.")] = None,
     manifest: Recipe = None,
     changes: Changes = None,
@@ -99,11 +101,11 @@ def preview(
     from dataforge import show
     from dataforge.cli import train_screen as screen
     from dataforge.recipe import laid_over
-    from dataforge.runs import Run, find_run
     from training.encoding import Codec
     from training.render import render
+    from training.trace_set import find
 
-    found = show.find_trace(Run.open(find_run(runs, run)), trace_id)
+    found = show.find_trace(find(run, runs), trace_id)
     traces, manifest_recipe = opened(run, runs, manifest)
     recipe = laid_over(manifest_recipe.sft, changes or [])
     codec = Codec.load(student, traces.student, traces.operations, system=recipe.system)
@@ -132,8 +134,7 @@ def tiny(
 def opened(run: str, runs: Path, manifest: Path | None) -> tuple[TraceSet, Train]:
     """The traces that a name stands for, and the recipes: those of a manifest file, else of the run's own."""
     from dataforge.manifest import load
-    from dataforge.runs import Run, find_run
-    from training.trace_set import open_set
+    from training.trace_set import find, open_set
 
-    found = Run.open(find_run(runs, run))
+    found = find(run, runs)
     return open_set(found), (load(manifest) if manifest else found.manifest).train

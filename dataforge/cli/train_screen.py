@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from dataforge.cli.screen import bar, err, out
+from dataforge.cli.screen import err, out, stage_progress
 from dataforge.recipe import Sft
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def progress() -> Iterator[Watch]:
     if int(os.environ.get("RANK", "0")):
         yield lambda progress: None
         return
-    with bar(None, "training") as update:
+    with stage_progress("training") as update:
         told = [-1]
 
         def watch(progress: Progress) -> None:

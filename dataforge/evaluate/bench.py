@@ -1,11 +1,12 @@
 """What happens in a worker process: a row is opened, and a call is run.
 
-A worker keeps nothing of an episode. The calls so far *are* its state: they are run again, on the decoded picture that
-the worker still has, and then the new one. So any worker can go on with any episode, a kill loses none, and what a
-model is shown can't differ from what replay will find.
+The calls so far *are* an episode's state: any worker can play it up to where it stands and run the next call, a kill
+loses none, and what a model is shown can't differ from what replay will find. A worker has the last few episodes at
+hand, which saves cutting the first views again; that is all that it saves.
 """
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,14 @@ from PIL import Image
 
 from dataforge import plugins
 from dataforge.episode import Episode
+from dataforge.errors import ExampleError
 from dataforge.manifest import Manifest
 from dataforge.media import MediaStore, to_jpeg, to_png
 from dataforge.plugins import Operation, Picture, Row, Source
 from dataforge.records import Call, Control, Example, Observation, View
 
+AT_HAND = 16
+"""Episodes that a worker keeps; one of a megapixel and a look takes about 6 MB."""
 JPEG_QUALITY = 95
 """With full colour: a benchmark may ask for the colour of a thing of twenty pixels."""
 
@@ -50,19 +54,32 @@ class Bench:
         self.source: Source = plugins.build("source", manifest.source)
         self.operations = offered(manifest)
         self.lossless = plugins.build("teacher", manifest.teacher).lossless
+        self._at_hand: OrderedDict[str, tuple[tuple[Call, ...], Episode]] = OrderedDict()
 
     def open(self, row: Row) -> Opened:
-        example = self.source.example(row, self.store).model_copy(update={"context": ()})
+        example = self.source.example(row, self.store)
+        if not isinstance(example, Example):
+            raise ExampleError("read", "no_question", "a picture without a question can't be asked about")
+        example = example.model_copy(update={"context": ()})
         episode = self._episode(example)
+        self._keep(episode, ())
         return Opened(example, episode.opening, self._encoded(episode, episode.opening))
 
-    def act(self, example: Example, before: Sequence[Call], call: Call) -> Acted:
+    def act(self, example: Example, before: tuple[Call, ...], call: Call) -> Acted:
         """Run a call after those before it."""
-        episode = self._episode(example)
-        for earlier in before:
-            episode.act(earlier)
+        made, episode = self._at_hand.pop(example.id, ((), None))
+        if episode is None or made != before:
+            episode = self._episode(example)
+            for earlier in before:
+                episode.act(earlier)
         observation = episode.act(call)
+        self._keep(episode, (*before, call))
         return Acted(observation, self._encoded(episode, observation.views))
+
+    def _keep(self, episode: Episode, calls: tuple[Call, ...]) -> None:
+        self._at_hand[episode.example.id] = (calls, episode)
+        while len(self._at_hand) > AT_HAND:
+            self._at_hand.popitem(last=False)
 
     def _episode(self, example: Example) -> Episode:
         manifest = self.manifest

@@ -38,7 +38,7 @@ def shipped() -> list[str]:
 
 def files(name: str) -> list[Path]:
     """The manifests that a benchmark's name stands for; UsageError names those that exist."""
-    found = [known for known in shipped() if known == name or known.startswith(f"{name}_")]
+    found = [name] if name in shipped() else [known for known in shipped() if known.startswith(f"{name}_")]
     if not found:
         raise UsageError(f"no benchmark {name!r}: there are {', '.join(shipped())}; or give --manifest FILE")
     return [shipped_folder("manifests") / "benchmarks" / f"{known}.yaml" for known in found]

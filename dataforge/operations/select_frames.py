@@ -1,5 +1,7 @@
 """Select frames: frames of a video that were shown before, once more and larger."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from dataforge.errors import OperationError
@@ -16,6 +18,8 @@ class SelectFrames(Operation):
 
     Each comes whole and from the source in full resolution, also where the number is that of a part of it.
     """
+
+    of_video: ClassVar[bool] = True
 
     min_pixels: int = Field(default=256 * 28 * 28, ge=1, description="a smaller frame is enlarged to this area")
     max_pixels: int = Field(default=512 * 28 * 28, ge=1, description="a larger frame is shrunk to this area")
@@ -38,6 +42,8 @@ class SelectFrames(Operation):
         for place, number in enumerate(target_frames):
             if moments[place] in moments[:place]:
                 raise OperationError("repeated_frame", f"Image {number} repeats a frame: give each frame once.")
+        for media in {view.media for view in chosen}:
+            workspace.fetch(media, [view.moment for view in chosen if view.media == media and view.moment])
         return [
             workspace.show(view.media, workspace.whole(view.media), self.min_pixels, self.max_pixels, view.moment)
             for view in chosen

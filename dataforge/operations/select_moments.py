@@ -1,13 +1,14 @@
 """Select moments: frames of a video from between those that were shown, by time."""
 
 import math
+from typing import ClassVar
 
 from pydantic import Field
 
 from dataforge.errors import OperationError
 from dataforge.operations.select_frames import MOST
 from dataforge.plugins import Operation
-from dataforge.records import Span, View
+from dataforge.records import Frame, Span, View
 from dataforge.workspace import Workspace
 
 SLACK_S = 0.011
@@ -21,6 +22,8 @@ class SelectMoments(Operation):
     Of an example with several videos it shows the first.
     """
 
+    of_video: ClassVar[bool] = True
+
     min_pixels: int = Field(default=256 * 28 * 28, ge=1, description="a smaller frame is enlarged to this area")
     max_pixels: int = Field(default=512 * 28 * 28, ge=1, description="a larger frame is shrunk to this area")
 
@@ -32,6 +35,11 @@ class SelectMoments(Operation):
             end_s: Where it ends, in seconds.
             count: How many frames to show, 1 to 8, spread evenly; fewer come where the stretch holds fewer.
         """
+        media, frames = self.frames(workspace, start_s, end_s, count)
+        return workspace.show_frames(media, frames, self.min_pixels, self.max_pixels)
+
+    def frames(self, workspace: Workspace, start_s: float, end_s: float, count: int) -> tuple[int, list[Frame]]:
+        """Which video, and which of its frames, `apply` shows; OperationError where the call makes no sense."""
         media = next((at for at, item in enumerate(workspace.media) if item.kind == "video"), None)
         if media is None:
             raise OperationError("no_video", "There is no video to select moments from.")
@@ -41,8 +49,7 @@ class SelectMoments(Operation):
             raise OperationError("too_many_frames", f"{count} frames are too many: select at most {MOST}.")
         start, end = _inside(workspace.media[media].span_s or (0.0, 0.0), start_s, end_s)
         step = (end - start) / count
-        frames = workspace.moments(media, [start + (part + 0.5) * step for part in range(count)])
-        return workspace.show_frames(media, frames, self.min_pixels, self.max_pixels)
+        return media, workspace.moments(media, [start + (part + 0.5) * step for part in range(count)])
 
 
 def _inside(span: Span, start: float, end: float) -> Span:

@@ -7,6 +7,7 @@ machine's fonts. The protocol is the Chrome DevTools Protocol: JSON messages wit
 descriptors 3 and 4 (`--remote-debugging-pipe`).
 """
 
+import atexit
 import base64
 import contextlib
 import fcntl
@@ -84,15 +85,18 @@ def program() -> str | None:
 @lru_cache(maxsize=1)
 def browser() -> "Chromium":
     """This process's browser, started when it is first asked for."""
-    return Chromium()
+    started = Chromium()
+    atexit.register(started.close)
+    return started
 
 
 def render(css: str, body: str, width: int) -> Sheet:
     """The page, so many CSS pixels wide, one pixel each; ExampleError("pages", reason) where it can't be drawn."""
+    here = browser()
     try:
-        return browser().draw(css, body, width)
+        return here.draw(css, body, width)
     except ExampleError:
-        browser().close()
+        here.close()
         browser.cache_clear()  # the next page gets a fresh one
         raise
 
@@ -121,12 +125,18 @@ class Chromium:
         self._pid = os.posix_spawn(path, command, dict(os.environ), file_actions=actions)
         os.close(reads)
         os.close(writes)
-        self._open_tab()
+        try:
+            self._open_tab()
+        except ExampleError:
+            self.close()
+            raise
 
     def _open_tab(self) -> None:
         self.version = str(self._ask("Browser.getVersion")["product"]).removeprefix("Headless")
         target = self._ask("Target.createTarget", url="about:blank")["targetId"]
         self._tab = self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        # a blank page is laid out in quirks mode; ours are not
+        self._evaluate("document.open(); document.write('<!doctype html><body></body>'); document.close()")
         for family, files in FONTS.items():
             for weight, name in zip(("normal", "bold"), files, strict=True):
                 font = base64.b64encode(_font(name)).decode()
@@ -187,13 +197,15 @@ class Chromium:
         return message
 
     def close(self) -> None:
-        """End the browser."""
+        """End the browser; once more does nothing."""
+        if not self._pid:
+            return
         for descriptor in (self._write, self._read):
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
+            os.close(descriptor)
         with contextlib.suppress(OSError):
-            os.kill(self._pid, signal.SIGTERM)
+            os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
+        self._pid = 0
         shutil.rmtree(self._profile, ignore_errors=True)
 
 

@@ -49,6 +49,7 @@ def _asked() -> dict[str, Any]:
     place = {
         "media": integer,
         "box": List(Value("float64")),
+        "span_s": List(Value("float64")),
         "label": text,
         "said_by": text,
         "text_px": Value("float64"),

@@ -12,7 +12,7 @@ from pathlib import Path
 from dataforge import report
 from dataforge.errors import UsageError
 from dataforge.manifest import parse
-from dataforge.publish.checking import Bench
+from dataforge.publish.checking import ROWS_AT_ONCE, Bench
 from dataforge.publish.record import Published, place, read_record, runs_name
 from dataforge.publish.verify import adopt, named_by_hash
 from dataforge.records import Trace, parse_line
@@ -50,10 +50,11 @@ def _unpack(folder: Path, record: Published, run: Run, originals: Path | None) -
     for path in record.files:
         if place(path)[0] == "media":
             with pyarrow.parquet.ParquetFile(folder / path) as file:
-                groups = file.num_row_groups
-            for group in range(groups):
-                for _, detail in bench.unpack(path, group).faults:
-                    raise UsageError(f"{path}: {detail}: fetch the set again")
+                counts = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+            for group, count in enumerate(counts):
+                for start in range(0, count, ROWS_AT_ONCE):
+                    for _, detail in bench.unpack(path, group, start).faults:
+                        raise UsageError(f"{path}: {detail}: fetch the set again")
     if originals is not None:
         adopt(originals, named_by_hash(folder, record), run.store.folder)
 

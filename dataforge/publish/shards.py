@@ -118,8 +118,8 @@ def weigh(path: Path, rows: int = 0) -> Shard:
 
 def _weight(row: dict[str, Any]) -> int:
     """Bytes of a row's pictures, and of its texts by a rule of thumb."""
-    pictures = [*(row.get("images") or []), *([row["image"]] if row.get("image") else [])]
-    return 4096 + sum(len(cell["bytes"]) for cell in pictures) + len(row.get("video") or b"")
+    cells = [*(row.get("images") or []), row.get("image"), {"bytes": row.get("video")}]
+    return 4096 + sum(len(cell["bytes"] or b"") for cell in cells if isinstance(cell, dict))
 
 
 def _leaves(schema: "pyarrow.Schema") -> list[str]:

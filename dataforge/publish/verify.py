@@ -1,7 +1,7 @@
 """Verify: a published set proven from itself.
 
 First the files against their hashes, then the sources into a folder that is thrown away afterwards, then every row in
-worker processes, a row group at a time; last what only shows over all rows: ids that come twice, pictures in two
+worker processes; last what only shows over all rows: ids that come twice, pictures in two
 splits, numbers that don't add up.
 """
 
@@ -14,15 +14,16 @@ from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from dataforge.errors import ExampleError, UsageError
-from dataforge.publish.checking import Checked, Fault, check_group, set_up_checking
+from dataforge.publish.checking import ROWS_AT_ONCE, Checked, Fault, check_rows, set_up_checking
 from dataforge.publish.choosing import Entry
 from dataforge.publish.record import Published, place, read_record
 from dataforge.publish.shards import weigh
 from dataforge.workers import Workers, default_count, in_order
 
-GROUP_TIMEOUT_S = 1800.0
+ROWS_TIMEOUT_S = 600.0
 FAULTS_TOLD = 20
 LARGEST_GROUP = 286 * 1024 * 1024
 """Bytes of a row group, uncompressed, that the Hub's viewer takes."""
@@ -114,6 +115,15 @@ def named_by_hash(folder: Path, record: Published) -> set[str]:
     return names
 
 
+class Job(NamedTuple):
+    """Some rows of a row group, and for questions what their traces show first."""
+
+    path: str
+    group: int
+    start: int
+    openings: dict[str, str]
+
+
 class _Verifying:
     def __init__(self, folder: Path, record: Published, media: Path, findings: Findings, watch: Watch) -> None:
         self.folder = folder
@@ -127,14 +137,14 @@ class _Verifying:
 
     async def all(self) -> None:
         count = default_count()
-        workers = Workers(count, GROUP_TIMEOUT_S, set_up_checking, (self.folder, self.record, self.media))
+        workers = Workers(count, ROWS_TIMEOUT_S, set_up_checking, (self.folder, self.record, self.media))
 
-        async def checked(job: tuple[str, int, dict[str, str]]) -> Checked:
-            path, group, _ = job
+        async def checked(job: Job) -> Checked:
+            where = f"{job.path}, row group {job.group}, from row {job.start}"
             try:
-                return await workers.run(f"{path} {group}", check_group, *job)
+                return await workers.run(where, check_rows, *job)
             except ExampleError as error:
-                return Checked(0, 0, [(f"{error.stage}: {error.reason}", f"{path}, row group {group}")], [], {})
+                return Checked(0, 0, [(f"{error.stage}: {error.reason}", where)], [], {})
 
         try:
             for config in ("media", "traces", "queries"):  # in this order, each needs the one before
@@ -145,7 +155,7 @@ class _Verifying:
             workers.close()
         self._over_all()
 
-    def _jobs(self, config: str) -> Iterator[tuple[str, int, dict[str, str]]]:
+    def _jobs(self, config: str) -> Iterator[Job]:
         import pyarrow.parquet
 
         for path in self.record.files:
@@ -156,7 +166,9 @@ class _Verifying:
                     if file.metadata.row_group(group).total_byte_size > LARGEST_GROUP:
                         self.findings.fault("row_group_too_large", f"{path}, row group {group}")
                     ids = file.read_row_group(group, ["id"])["id"].to_pylist() if config == "queries" else []
-                    yield path, group, {name: self._openings[name] for name in ids if name in self._openings}
+                    for start in range(0, file.metadata.row_group(group).num_rows, ROWS_AT_ONCE):
+                        asked = set(ids[start : start + ROWS_AT_ONCE]) & self._openings.keys()
+                        yield Job(path, group, start, {name: self._openings[name] for name in asked})
 
     def _see(self, config: str, found: Checked) -> None:
         findings = self.findings

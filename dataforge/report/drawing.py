@@ -51,7 +51,8 @@ def part(trace: Trace, view: View, pictures: Pictures) -> Element:
     """A view as the student saw it, scaled down, with the evidence and the looks that were cut from it."""
     address, sentence = pictures.view(trace.example, view, PART)
     box = ", ".join(f"{side:g}" for side in view.box)
-    caption = f"image {view.number}, {view.width}×{view.height} pixels, shows [{box}] of the source"
+    shows = "blank, a control, instead of" if view.blank else "shows"
+    caption = f"image {view.number}, {view.width}×{view.height} pixels, {shows} [{box}] of the source"
     if not address:
         return el("figure", el("div", sentence, class_="absent"), el("figcaption", caption))
     width, height = scaled((view.width, view.height), PART)

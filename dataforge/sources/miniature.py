@@ -27,7 +27,7 @@ COLORS: dict[str, Color] = {
     "blue": (30, 50, 235),
     "yellow": (240, 225, 20),
 }
-CELL, TILE, FRAME, GRAIN = 96, 48, 6, 3
+CELL, TILE, FRAME, GRAIN = 96, 30, 4, 3
 """Source pixels: between tiles, of a tile, of the frame's line, and of a grain of the paper."""
 QUESTION = "What color is the dot in the framed tile?"
 
@@ -37,9 +37,9 @@ class Miniature(Source):
 
     split: str = "train"
     seed: int = 0
-    tiles: int = Field(default=3, ge=1, le=6, description="a side of the grid; 1 shows one tile alone, at look size")
+    tiles: int = Field(default=2, ge=1, le=6, description="a side of the grid; 1 shows one tile alone, at look size")
     common: float = Field(default=0.5, ge=0, le=1, description="how often the framed dot is red: what a guess is worth")
-    dot: int = Field(default=4, ge=2, le=20, description="side of a dot, in source pixels")
+    dot: int = Field(default=6, ge=2, le=12, description="side of a dot, in source pixels")
     guessed: float = Field(
         default=0.0,
         ge=0,
@@ -71,7 +71,7 @@ class Miniature(Source):
         picture, place, color, guess = self.draw(row.id)
         buffer = io.BytesIO()
         picture.save(buffer, "PNG", compress_level=1)
-        readable = float(self.dot * 8) if guess or self.tiles == 1 else None
+        readable = float(CELL * self.tiles) if guess or self.tiles == 1 else None
         tiles = [tile_box(at, self.tiles) for at in range(self.tiles**2)]
         return Example(
             id=row.id,
@@ -114,7 +114,7 @@ def _paper(rng: random.Random, side: int) -> Image.Image:
     """Grain in colour, in blocks of a whole-view pixel."""
     grains = -(-side // GRAIN)
     noise = Image.frombytes("RGB", (grains, grains), rng.randbytes(grains * grains * 3))
-    return noise.point(lambda value: 95 + value * 5 // 8).resize((side, side), Image.Resampling.NEAREST)
+    return noise.point(lambda value: 130 + value * 3 // 8).resize((side, side), Image.Resampling.NEAREST)
 
 
 def _tile(
@@ -126,7 +126,7 @@ def _tile(
     picture.paste(Image.blend(picture.crop((left, top, right, bottom)), tint, 0.5), (left, top))
     if framed:
         pen.rectangle((left, top, right - 1, bottom - 1), outline=(25, 25, 25), width=FRAME)
-    low, high = FRAME + 4, TILE - FRAME - 4 - dot
+    low, high = FRAME + 2, TILE - FRAME - 2 - dot
     x, y = left + rng.randint(low, high), top + rng.randint(low, high)
     pen.rectangle((x, y, x + dot - 1, y + dot - 1), fill=color)
 
@@ -134,5 +134,3 @@ def _tile(
 def _tint(rng: random.Random) -> Color:
     red, green, blue = (rng.randint(150, 230) for _ in range(3))
     return red, green, blue
-
-

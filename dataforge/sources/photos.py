@@ -92,10 +92,18 @@ class Photos(Source):
 
 
 def pictures_in(folder: Path) -> Iterator[Path]:
-    """The picture files of a folder and those below it, by name; UsageError where there are none."""
+    """The picture files of a folder and those below it, by name; UsageError where there are none.
+
+    What lies in a run's folder is left out: a run that writes below the pictures must not read its own copies.
+    """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder of pictures")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
+    runs = {path.parent for path in folder.rglob("manifest.json") if (path.parent / "media").is_dir()}
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in PICTURES and path.is_file() and runs.isdisjoint(path.parents)
+    )
     if not found:
         raise UsageError(f"no picture in {folder}: looked for {', '.join(sorted(PICTURES))}")
     yield from found

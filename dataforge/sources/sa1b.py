@@ -50,7 +50,7 @@ class Sa1b(Source):
     least_area: float = Field(default=0.0002, gt=0, description="of a place, in pictures")
     most_area: float = Field(default=0.02, gt=0, le=1, description="of a place, in pictures")
     least_px: int = Field(default=24, ge=8, description="shorter side of a place, in source pixels")
-    unlike: float = Field(default=0.16, ge=0, le=1, description="least difference of colours to every other mask")
+    unlike: float = Field(default=0.1, ge=0, le=1, description="least difference of colours to every other mask")
 
     @property
     def licence(self) -> str:

@@ -64,7 +64,7 @@ class Vstar(Source):
                 yield ExampleError("read", "bad_json", f"{path.parent.name}/{path.name}")
                 continue
             own = content if isinstance(content, dict) else {"question": content}
-            yield own | {"category": path.parent.name, "stem": path.stem, "image": _picture(path)}
+            yield own | {"category": path.parent.name, "stem": path.stem, "image": picture_of(path)}
 
     def _row(self, number: int, entry: dict[str, Any]) -> Row:
         category = reading.text(entry, "category")
@@ -122,7 +122,7 @@ class Vstar(Source):
         )
 
 
-def _picture(question: Path) -> Path:
+def picture_of(question: Path) -> Path:
     """The photo of a question: the file of the same name that isn't the question."""
     for suffix in (".jpg", ".jpeg", ".png", ".JPG"):
         if question.with_suffix(suffix).is_file():

@@ -98,6 +98,8 @@ def synth(
     """
     manifest = run.manifest
     source: Source = plugins.build("source", manifest.source)
+    if source.missing:
+        raise UsageError(source.missing)
     if manifest.limit is None and source.endless:
         raise UsageError("this source never ends: give --limit N")
     budget = budget or manifest_budget(manifest.budget)

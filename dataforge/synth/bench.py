@@ -13,8 +13,8 @@ from dataforge.manifest import Manifest
 from dataforge.media import MediaStore, cut, fit
 from dataforge.plugins import Operation, Picture, Row, Source
 from dataforge.pose import refused
-from dataforge.records import Example, Kind, Region, Scene
-from dataforge.shown import around, encoded
+from dataforge.records import Example, Kind, Region, Scene, View
+from dataforge.shown import around, cuts, encoded, evidence
 from dataforge.synth.posing import Unposed
 
 
@@ -32,11 +32,16 @@ class Ready:
 
 @dataclass(frozen=True)
 class Unlocated:
-    """An example whose evidence has not been found yet, with its whole view for a teacher to search."""
+    """An example whose evidence has not been found yet, with its first views for a teacher to search."""
 
     example: Example
     located: Located
-    whole: Picture | None
+    views: tuple[View, ...]
+    shown: tuple[Picture, ...]
+
+    @property
+    def is_image(self) -> bool:
+        return self.example.media[0].kind == "image"
 
 
 class Bench:
@@ -44,7 +49,7 @@ class Bench:
 
     def __init__(self, manifest: Manifest, media: Path) -> None:
         self.manifest = manifest
-        self.store = MediaStore(media)
+        self.store = MediaStore(media, video_backend=manifest.video_backend, video_limit_s=manifest.video_limit_s)
         self.source: Source = plugins.build("source", manifest.source)
         self.operations: list[Operation] = [plugins.build("operation", spec) for spec in manifest.operations]
         self.sees = plugins.build("teacher", manifest.teacher).sees
@@ -75,7 +80,9 @@ class Bench:
             return self.draft(example, located.regions)
         if "teacher" not in order or not self.sees:
             raise cannot(located)
-        return Unlocated(example, located, self._encoded(self._episode(example), 1))
+        episode = self._episode(example)
+        views = [view for view in episode.opening if view.media == 0]
+        return Unlocated(example, located, tuple(views), tuple(self._encoded(episode, view.number) for view in views))
 
     def locate_after_teacher(self, example: Example) -> Ready:
         order = self.manifest.locate.order
@@ -94,10 +101,15 @@ class Bench:
         numbers = range(1, len(episode.workspace.views) + 1) if self.sees or tried else ()
         return Ready(draft, tuple(self._encoded(episode, number) for number in numbers), example if tried else None)
 
-    def part(self, example: Example | Scene, region: Region) -> Picture:
-        """A region with some air, alone, as a teacher must be able to answer from it."""
-        media, box, size = around(region, example, self.manifest.student)
-        return encoded(cut(self.store.open(example.media[media]), box, size))
+    def part(self, scene: Scene, region: Region) -> Picture:
+        """A place of a scene with some air, enlarged."""
+        media, box, size, _ = around(region, scene, self.manifest.student)
+        return encoded(cut(self.store.open(scene.media[media]), box, size))
+
+    def parts(self, example: Example, region: Region) -> tuple[Picture, ...]:
+        """A region with some air, alone, as a teacher must be able to answer from it; of a video, frames of it."""
+        parts = evidence(region, example, self.manifest.student, self.store)
+        return tuple(encoded(image) for image in cuts(example, parts, self.store))
 
     def _episode(self, example: Example) -> Episode:
         return Episode(example, self.store, self.operations, self.manifest.student, self.manifest.limits)

@@ -49,6 +49,8 @@ def estimate(manifest: Manifest, batch: bool = False) -> Estimate:
     takes. Tokens of pictures are those that the model is known to count, else one for each 28-pixel square.
     """
     source = plugins.build("source", manifest.source)
+    if source.missing:
+        raise UsageError(source.missing)
     if manifest.limit is None and source.endless:
         raise UsageError("this source never ends: give --limit N")
     items = list(itertools.islice(source.read(), min(manifest.limit or COUNT_AT_MOST, COUNT_AT_MOST)))
@@ -106,5 +108,5 @@ def _requests(ready: Ready | Unlocated | Unposed, manifest: Manifest) -> list[Re
         again: list[Purpose] = ["pose", "verify", "others", "write", *answers]
         return [chosen, *(replace(chosen, purpose=purpose) for purpose in again)]
     # to verify is to see less than the whole view, and to write is to see it and its parts: taken as much each
-    asked = locate_request(ready.example, ready.whole, "", manifest)
+    asked = locate_request(ready, "", manifest)
     return [asked, replace(asked, purpose="verify"), replace(asked, purpose="write")]

@@ -4,7 +4,7 @@ What needs pixels goes to a worker process, what needs words to the teacher; bet
 steps: prepare, locate (the teacher looking and looking again), write, validate, write again.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import PIL
@@ -17,10 +17,10 @@ from dataforge.ask.replies import reply_digest
 from dataforge.ask.tolerant import parse_object
 from dataforge.chat import question_text
 from dataforge.compose import Draft
-from dataforge.episode import used
+from dataforge.episode import describe, used
 from dataforge.errors import ExampleError
-from dataforge.locate import LOCATE_SCHEMA, VERIFY_SCHEMA, said_box
-from dataforge.manifest import POSE_PROMPTS, PROMPTS, Manifest
+from dataforge.locate import LOCATE_SCHEMA, LOCATE_VIDEO_SCHEMA, VERIFY_SCHEMA, said_box, said_stretch
+from dataforge.manifest import Manifest
 from dataforge.media import MediaStore
 from dataforge.plugins import Ask, Check, Kit, Message, Picture, Reply, Request, Row
 from dataforge.prompts import find_prompt
@@ -58,7 +58,9 @@ class Maker:
         self._provenance = Provenance(
             version=__version__,
             manifest=manifest.digest(),
-            prompts={name: manifest.prompt(name).fingerprint for name in PROMPTS if name in manifest.prompts},
+            prompts={
+                name: manifest.prompt(name).fingerprint for name in manifest.shaping_prompts if name in manifest.prompts
+            },
             operations=used(operations),
             student=manifest.student,
             limits=manifest.limits,
@@ -80,7 +82,7 @@ class Maker:
             if isinstance(ready, Unposed):
                 example = await self._pose(row.group, ready, replies)
                 ready = await self.workers.run(row.group, at_bench, "draft", example, example.evidence)
-                author = self._posing
+                author = {"posed": True}
             if isinstance(ready, Unlocated):
                 ready = await self._ground(row.group, ready, replies)
             if ready.example is not None:
@@ -109,37 +111,31 @@ class Maker:
 
         return await Poser(self.manifest, ask, cut).pose(unposed)
 
-    @property
-    def _posing(self) -> dict[str, Any]:
-        """What the provenance of a trace says beside the usual where its question was posed."""
-        prompts = {name: self.manifest.prompt(name).fingerprint for name in POSE_PROMPTS}
-        return {"posed": True, "prompts": self._provenance.prompts | prompts}
-
     # ------------------------------------------------------------------ locating by the teacher
 
     async def _ground(self, group: str, unlocated: Unlocated, replies: list[Reply]) -> Ready:
         """Ask for a box until its part alone is answered rightly, a bounded number of times."""
         example, hint = unlocated.example, ""
         for _ in range(self.manifest.locate.tries):
-            said = await self._ask(locate_request(example, unlocated.whole, hint, self.manifest), replies)
-            region = said_box(parse_object(said.text), example)
+            said = await self._ask(locate_request(unlocated, hint, self.manifest), replies)
+            region = said_place(parse_object(said.text), unlocated)
             if region is None:
-                hint = "An earlier try gave no usable rectangle."
+                hint = f"An earlier try gave no usable {'rectangle' if unlocated.is_image else 'frames'}."
                 continue
-            part = await self.workers.run(group, at_bench, "part", example, region)
-            verified = parse_object((await self._ask(self._verify_request(example, part), replies)).text) or {}
+            parts = await self.workers.run(group, at_bench, "parts", example, region)
+            verified = parse_object((await self._ask(self._verify_request(example, parts), replies)).text) or {}
             answer = verified.get("answer")
             if verified.get("answerable") is True and isinstance(answer, str) and _right(answer, example):
                 return await self.workers.run(group, at_bench, "draft", example, (region,))
-            box = [round(value) for value in (region.box.x1, region.box.y1, region.box.x2, region.box.y2)]
-            hint = f"The place called {region.label!r} was tried ({box} in pixels): it doesn't answer the question."
+            hint = f"The place called {region.label!r} was tried ({_where(region)}): it doesn't answer the question."
         if self.manifest.locate.order[-1] != "teacher":
             return await self.workers.run(group, at_bench, "locate_after_teacher", example)
         raise ExampleError("locate", "not_verified", f"{self.manifest.locate.tries} tries; {unlocated.located.reason}")
 
-    def _verify_request(self, example: Example, part: Picture) -> Request:
-        text = self.manifest.prompt("verify").fill(question=question_text(example))
-        return Request("verify", (Message("user", (text, part)),), VERIFY_SCHEMA)
+    def _verify_request(self, example: Example, parts: Sequence[Picture]) -> Request:
+        name = "verify_video" if example.media[0].kind == "video" else "verify"
+        text = self.manifest.prompt(name).fill(question=question_text(example))
+        return Request("verify", (Message("user", (text, *parts)),), VERIFY_SCHEMA)
 
     async def _ask(self, question: Request, replies: list[Reply]) -> Reply:
         reply = await self._put(question)
@@ -228,11 +224,30 @@ class Maker:
         return "" if not all(complaints) else "\n".join(complaints)
 
 
-def locate_request(example: Example, whole: Picture | None, hint: str, manifest: Manifest) -> Request:
-    """Asks for the box of the evidence on the whole view; `hint` says what was tried before."""
-    text = manifest.prompt("locate").fill(question=question_text(example), hint=hint)
-    parts = (text, whole) if whole else (text,)
-    return Request("locate", (Message("user", parts),), LOCATE_SCHEMA)
+def locate_request(unlocated: Unlocated, hint: str, manifest: Manifest) -> Request:
+    """Asks for the box of the evidence on the whole view, or for frames of a video; `hint` says what was tried."""
+    question = question_text(unlocated.example)
+    if unlocated.is_image:
+        text = manifest.prompt("locate").fill(question=question, hint=hint)
+        return Request("locate", (Message("user", (text, *unlocated.shown)),), LOCATE_SCHEMA)
+    parts: list[str | Picture] = []
+    for view, picture in zip(unlocated.views, unlocated.shown, strict=True):
+        parts += [describe([view]), picture]
+    text = manifest.prompt("locate_video").fill(question=question, hint=hint)
+    return Request("locate", (Message("user", (*parts, text)),), LOCATE_VIDEO_SCHEMA)
+
+
+def said_place(reply: dict[str, Any] | None, unlocated: Unlocated) -> Region | None:
+    """The region that a reply to `locate_request` names; None when there is none in it."""
+    if unlocated.is_image:
+        return said_box(reply, unlocated.example)
+    return said_stretch(reply, unlocated.example, unlocated.views)
+
+
+def _where(region: Region) -> str:
+    if region.span_s:
+        return f"{region.span_s[0]:.2f} s to {region.span_s[1]:.2f} s"
+    return f"{[round(edge) for edge in region.box]} in pixels"
 
 
 def _failure(name: str, error: ExampleError, replies: list[Reply]) -> Failure:

@@ -4,12 +4,12 @@ Places are tried one after the other, a bounded number of them; what the last on
 picture that is not rich enough isn't tried again. Every call is the run's own: cached, budgeted, counted.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from dataforge.answers.metrics import score
+from dataforge.ask.asking import together
 from dataforge.ask.tolerant import parse_object
 from dataforge.checks.necessary import right_answers, rotated
 from dataforge.errors import ExampleError
@@ -126,7 +126,7 @@ class Poser:
         scene, region = unposed.scene, example.evidence[0]
         said = await self._reply(others_request(example, scene, unposed.whole, part, self.manifest))
         found = others(said, scene, region, self.settings.others)
-        told = await asyncio.gather(*(self._other(example, place, scene) for place in found))
+        told = await together(self._other(example, place, scene) for place in found)
         if False in told:
             raise refused("ambiguous", f"another place answers differently: {example.question}")
         if True in told:

@@ -51,7 +51,8 @@ class Scripted(Teacher):
         if not request.truth.get("answer"):
             raise ExampleError("teacher", "no_answer", f"{self.name} writes from the answer, and none is known")
         # sent back, it writes something else
-        script = Script(request.truth, turn=len(request.messages))
+        kind = VideoScript if "times_s" in request.truth else Script
+        script = kind(request.truth, turn=len(request.messages))
         filled = {slot: script.text(slot) for slot in request.schema["properties"]}
         return Reply(json.dumps(filled, ensure_ascii=False), self.name)
 
@@ -124,9 +125,12 @@ class Script:
         if self.truth["kind"] == "compare":
             target = self._called(rng, self.looks[-1]["target"])
         read = draw(rng, frames, target=target)
+        return f"{read} {self._so(rng)}"
+
+    def _so(self, rng: random.Random) -> str:
         if self.option:
-            return f"{read} {draw(rng, 'so_option', option=_quotable(self.option), letter=self.truth['answer'])}"
-        return f"{read} {draw(rng, 'so', answer=self.truth['answer'])}"
+            return draw(rng, "so_option", option=_quotable(self.option), letter=self.truth["answer"])
+        return draw(rng, "so", answer=self.truth["answer"])
 
     # ------------------------------------------------------------------ what places are called
 
@@ -156,6 +160,61 @@ class Script:
         if len(quoted) > LONGEST_QUOTE:
             quoted = quoted[:LONGEST_QUOTE].rpartition(" ")[0] + " ..."
         return f'the {rng.choice(KINDS_OF_PRINT) if " " in quoted else "text"} "{quoted}"'
+
+
+class VideoScript(Script):
+    """The thoughts on one example with a video: of moments, not of places."""
+
+    def _overview(self, rng: random.Random, _: int) -> str:
+        first, last = _between(self.truth["times_s"])
+        blanks = {"question": _quotable(self.truth["question"]), "target": self._evidence(rng)}
+        blanks |= {"first": first, "last": last}
+        if self.truth["kind"] == "direct":
+            return draw(rng, "video_overview_direct", **blanks)
+        where = "video_where_unknown" if self.looks[0]["role"] == "mistake" else "video_where"
+        return f"{draw(rng, 'video_overview', **blanks)} {draw(rng, where, **blanks)}"
+
+    def _look(self, rng: random.Random, at: int) -> str:
+        look, before = self.looks[at], self.looks[at - 1] if at else None
+        is_zoom = not look["call"].startswith("select")
+        why, unnamed = "video_why", "video_unnamed"
+        if look["role"] == "mistake":
+            why, unnamed = "video_why_guess", "video_unnamed_guess"
+        elif before and is_zoom and before["call"].startswith("select"):
+            why = "video_why_part"
+        elif before:
+            why = "video_why_again" if before["role"] == "mistake" else "video_why_next"
+        elif self.truth["kind"] == "compare":
+            why = "video_why_first"
+        target = self._called(rng, look["target"], unnamed)
+        if why == "video_why" and rng.random() < NAMED_ONCE:
+            target = rng.choice(FRAMES["video_named_before"])
+        return f"{draw(rng, why, target=target)} {draw(rng, 'video_zoom' if is_zoom else 'video_select')}"
+
+    def _seen(self, rng: random.Random, at: int) -> str:
+        look = self.looks[at]
+        first, last = _between(look["times_s"])
+        if look["role"] != "mistake":
+            target = self._called(rng, look["target"], "video_unnamed")
+            return f"{draw(rng, 'video_seen_first', target=target, first=first, last=last)} {draw(rng, 'video_keep')}"
+        name = self._name(rng, look["target"])
+        frames = "video_seen_wrong" if name else "video_seen_elsewhere"
+        return f"{draw(rng, frames, target=name, first=first, last=last)} {draw(rng, 'video_misses')}"
+
+    def _reading(self, rng: random.Random) -> str:
+        kind = self.truth["kind"]
+        frames = {"direct": "video_reading_direct", "compare": "video_reading_second"}.get(kind, "video_reading")
+        last = self._called(rng, self.looks[-1]["target"], "video_unnamed") if self.looks else self._evidence(rng)
+        return f"{draw(rng, frames, target=last)} {self._so(rng)}"
+
+    def _evidence(self, rng: random.Random) -> str:
+        names = list(dict.fromkeys(label for label in self.truth["evidence"] if label))
+        return self._called(rng, " and ".join(names), "video_unnamed")
+
+
+def _between(times_s: Sequence[float]) -> tuple[str, str]:
+    """The first and the last of some times, as a thought says them."""
+    return f"{min(times_s):.1f} s", f"{max(times_s):.1f} s"
 
 
 def says(text: str, words: str) -> bool:

@@ -1,9 +1,9 @@
 """Frames decoded by decord, where it agrees with the packets about what is in the file.
 
-decord returns wrong frames without a word for HEVC with open GOPs and for files that were cut without being encoded
-again, and it can't read AV1. So what it says of a file's frames and their times is held against the packet index first,
-and a file on which the two disagree is refused. It decodes ahead without bound while it is left alone, so a reader
-lives no longer than a request.
+decord returns wrong frames without a word for open GOPs, for MPEG transport streams and for files that were cut without
+being encoded again, and it can't read AV1. So what it says of a file's frames and their times is held against the
+packet index first, and a file on which the two disagree, or of a sort that it was found to be wrong about, is refused.
+It decodes ahead without bound while it is left alone, so a reader lives no longer than a request.
 """
 
 from collections.abc import Collection, Iterator
@@ -17,6 +17,7 @@ from dataforge.video.index import Index
 
 TRUSTED = frozenset({"h264", "vp8", "vp9", "mpeg4", "mjpeg"})
 """Codecs in which its frames were found to be those that it was asked for, whenever the times agree."""
+SEEKS_EXACTLY = frozenset({"mp4", "mov", "matroska", "webm", "avi"})
 QUARTER_TURNS = frozenset({(1, 0, 0, 1), (-1, 0, 0, -1), (0, 1, -1, 0), (0, -1, 1, 0)})
 SLACK_S = 2e-3
 """It keeps times as 32-bit floats."""
@@ -30,6 +31,10 @@ def decode(path: Path, index: Index, wanted: Collection[int]) -> Iterator[tuple[
     """
     if index.codec not in TRUSTED:
         raise _refused(f"decord can't be trusted with {index.codec}")
+    if index.leading or index.counted:
+        raise _refused("decord returns other frames than it is asked for where frames are shown before a key frame")
+    if not set(index.container.split(",")) & SEEKS_EXACTLY:
+        raise _refused(f"decord doesn't find frames again in {index.container}")
     if index.turn not in QUARTER_TURNS:
         raise _refused("decord shows no mirror images")
     reader = _reader(path)

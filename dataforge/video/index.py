@@ -40,6 +40,11 @@ class Index(Record):
     """Of every frame, in units of the time base, ascending."""
     keys: tuple[int, ...]
     """Those at which decoding can start; none where the file can only be read from its start."""
+    counted: bool = False
+    """Decoded frames don't know their times: the first has the first time, and so on."""
+    leading: bool = False
+    """Some frames are decoded after a key frame and shown before it (an open GOP)."""
+    container: str = ""
 
     @cached_property
     def times(self) -> tuple[float, ...]:

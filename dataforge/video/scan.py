@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import av
 from av.container import InputContainer
@@ -37,7 +37,8 @@ def describe(path: Path) -> Index:
         raise ExampleError("media", "extreme_aspect", f"{width}x{height}")
     if base is None:
         raise ExampleError("media", "no_times", "the stream has no time base")
-    pts, keys = _packets(path, number)
+    packets = _packets(path, number)
+    pts, keys, counted = (packets.pts, packets.keys, False) if packets.sure else _by_decoding(path, number, packets)
     index = Index(
         stream=number,
         codec=codec,
@@ -47,6 +48,9 @@ def describe(path: Path) -> Index:
         time_base=(base.numerator, base.denominator),
         pts=pts,
         keys=keys,
+        counted=counted,
+        leading=packets.leading,
+        container=container.format.name,
     )
     if any(later <= earlier for earlier, later in itertools.pairwise(index.times)):
         raise ExampleError("media", "no_times", "two frames have the same time")
@@ -107,13 +111,23 @@ def _square(frame: VideoFrame, stream: VideoStream) -> tuple[int, int]:
     return max(1, round(frame.width * shape)), frame.height
 
 
-def _packets(path: Path, number: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Times of all frames and of the key frames, from the packets; from the decoder where packets have none."""
+class _Packets(NamedTuple):
+    """What a file's packets say; `leading` when frames come after a key frame that are shown before it."""
+
+    pts: tuple[int, ...]
+    keys: tuple[int, ...]
+    leading: bool
+    sure: bool
+    """Every packet has a time of its own, and its container is one that knows better than to make them up."""
+
+
+def _packets(path: Path, number: int) -> _Packets:
+    """Times of all frames and of the key frames; ExampleError where the file ends too early."""
     pts: list[int | None] = []
-    keys, read = [], 0
+    keys: list[int] = []
+    read, leading = 0, False
     with opened(path) as container:
-        stream = container.streams[number]
-        for packet in container.demux(stream):
+        for packet in container.demux(stream_of(container, number)):
             if not packet.size:
                 continue
             read += 1
@@ -122,24 +136,32 @@ def _packets(path: Path, number: int) -> tuple[tuple[int, ...], tuple[int, ...]]
             # what was cut away without being encoded again is there, but not to be shown
             if not packet.is_discard:
                 pts.append(packet.pts)
-            if packet.is_keyframe and packet.pts is not None:
-                keys.append(packet.pts)
-        stated = len(stream.index_entries)
+            if packet.pts is not None:
+                if packet.is_keyframe:
+                    keys.append(packet.pts)
+                leading = leading or packet.pts < keys[-1] if keys else leading
+        stated = len(stream_of(container, number).index_entries)
+        invented = "avi" in container.format.name
     if read < stated:
         raise ExampleError("media", "truncated_video", f"{read} of {stated} packets are there")
-    known = [one for one in pts if one is not None]
-    if len(known) == len(pts) == len(set(known)) and known:
-        return tuple(sorted(known)), tuple(sorted(keys))
-    return _as_decoded(path, number), ()
+    known = sorted({one for one in pts if one is not None})
+    return _Packets(tuple(known), tuple(sorted(keys)), leading, len(known) == len(pts) and bool(pts) and not invented)
 
 
-def _as_decoded(path: Path, number: int) -> tuple[int, ...]:
+def _by_decoding(path: Path, number: int, packets: _Packets) -> tuple[tuple[int, ...], tuple[int, ...], bool]:
+    """Times, key frames, and whether frames must be counted, of a file whose packets can't be believed.
+
+    AVI numbers packets in the order of decoding: their times are right, but belong to other frames.
+    """
     with opened(path) as container:
         times = [frame.pts for frame in container.decode(stream_of(container, number))]
-    known = [time for time in times if time is not None]
-    if not known or len(known) < len(times):
-        raise ExampleError("media", "no_times", "its frames have no presentation times")
-    return tuple(known)
+    decoded = tuple(time for time in times if time is not None)
+    ascending = all(one < later for one, later in itertools.pairwise(decoded))
+    if decoded and len(decoded) == len(times) and ascending:
+        return (decoded, packets.keys, False) if decoded == packets.pts else (decoded, (), False)
+    if packets.pts and len(packets.pts) == len(times):
+        return packets.pts, (), True
+    raise ExampleError("media", "no_times", "its frames have no presentation times")
 
 
 def stream_of(container: InputContainer, number: int) -> VideoStream:

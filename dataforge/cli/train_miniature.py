@@ -1,0 +1,106 @@
+"""Command train miniature: the learning trap on a CPU, with and without curiosity. torch is imported when it runs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from dataforge.cli.app import AsJson, DryRun, examples
+from dataforge.cli.train import need_torch, train
+from dataforge.errors import UsageError
+
+if TYPE_CHECKING:
+    from training.miniature import Result
+
+TITLES = {
+    "curiosity": "with curiosity",
+    "no_curiosity": "without curiosity",
+    "no_warm_start": "no warm start",
+    "no_corrections": "no correction data",
+}
+
+
+@train.command(
+    short_help="The learning trap in miniature, on a CPU.",
+    epilog=examples(
+        "dataforge train miniature --out checkpoints/miniature",
+        "dataforge train miniature --out checkpoints/miniature --seeds 1 --arm curiosity --arm no_curiosity",
+    ),
+)
+def miniature(
+    out: Annotated[Path, typer.Option(help="Folder of all runs; what is finished there is not run again.")],
+    manifest: Annotated[Path | None, typer.Option("--manifest", "-m", help="Another than the shipped one.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of everything: pictures, weights, sampling.")] = 3,
+    arm: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(TITLES)}; all if none; repeatable.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes side by side, one core each.")] = 2,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a value of the RL recipe, key=value; repeatable.")
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a student of a million weights on a task made for it, with the curiosity reward and without.
+
+    Draws pictures whose answer can't be read without the right look, teaches tiny random students to look (and to
+    guess), and goes on with reinforcement learning. Prints a table of the students before and after, with their spread
+    over seeds, and draws RaPR and accuracy over the steps.
+    """
+    need_torch()
+    from dataforge.cli import screen
+    from dataforge.manifest import load, shipped
+    from dataforge.recipe import laid_over
+    from training import miniature as small
+
+    chosen = load(manifest or shipped("miniature"))
+    recipe = laid_over(chosen.train.rl, change or [])
+    chosen = chosen.model_copy(update={"train": chosen.train.model_copy(update={"rl": recipe})})
+    arms = [one for one in small.ARMS if one in (arm or small.ARMS)]
+    if unknown := set(arm or ()) - set(small.ARMS):
+        raise UsageError(f"no arm {sorted(unknown)[0]!r}: there are {', '.join(small.ARMS)}")
+    if dry_run:
+        rollouts = recipe.queries * recipe.rollouts * recipe.steps
+        told = f"{seeds} seeds of {len(arms)} arms: {recipe.steps} steps, {rollouts:,} rollouts each"
+        screen.out.print(told, highlight=False)
+        return
+    results = small.run(chosen, out, small.Plan(), seeds=range(seeds), arms=arms, workers=workers, watch=screen.note)
+    plot = small.draw(results, out / "miniature.png")
+    if as_json:
+        screen.out.print_json(json.dumps({"results": str(out / "results.json"), "plot": str(plot)}))
+        return
+    screen.out.print(table(results))
+    for path in (plot, out / "results.json"):
+        screen.out.print(str(path), highlight=False, soft_wrap=True)
+
+
+def table(results: Sequence[Result]) -> Table:
+    """Students before and after RL, by arm: mean and range over seeds."""
+    made = Table(box=box.SIMPLE, pad_edge=False)
+    for column in ("", "seeds", "RaPR before", "RaPR after", "accuracy before", "accuracy after", "greedy after"):
+        made.add_column(column, justify="right" if column else "left")
+    for arm, title in TITLES.items():
+        these = [one for one in results if one.arm == arm]
+        if these:
+            cells = [
+                [one.before.rapr for one in these],
+                [one.after.rapr for one in these],
+                [one.before.accuracy for one in these],
+                [one.after.accuracy for one in these],
+                [one.after.greedy for one in these],
+            ]
+            made.add_row(title, str(len(these)), *(_spread(values) for values in cells))
+    return made
+
+
+def _spread(values: Sequence[float]) -> str:
+    real = [value for value in values if math.isfinite(value)]
+    if not real:
+        return "-"
+    mean = sum(real) / len(real)
+    return f"{mean:.2f}" if len(real) == 1 else f"{mean:.2f} ({min(real):.2f} to {max(real):.2f})"

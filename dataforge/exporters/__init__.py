@@ -1,0 +1,1 @@
+"""Exporters: layouts of other trainers, one file and one class each."""

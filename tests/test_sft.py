@@ -1,0 +1,285 @@
+"""Instruction tuning on a tiny real Qwen-VL: what is learned, what isn't, and that it is the same however it is run."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("transformers")
+pytest.importorskip("accelerate")
+import torch
+
+from dataforge.errors import UsageError
+from dataforge.recipe import Lora, Sft
+from dataforge.runs import Run
+from tests import tiny_run
+from training import batches, checkpoints, plan, sft, tiny
+from training.feed import Samples
+from training.trace_set import open_set
+
+SMALL = tiny.Size(hidden=64, layers=2, heads=4, vision_hidden=32, vision_layers=1, vision_heads=2, vocabulary=1024)
+FAST = Sft(
+    learning_rate=3e-3, batch=3, epochs=4, held_out=0, workers=0, checkpointing=False, max_length=1000, pass_tokens=2000
+)
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny.build(tmp_path_factory.mktemp("students") / "tiny", size=SMALL))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return tiny_run.make(tmp_path_factory.mktemp("runs"), count=3)
+
+
+def recipe(**changes: Any) -> Sft:
+    return Sft.model_validate(FAST.model_dump() | changes)
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    """The metrics, without what a clock or the machine says."""
+    kept = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [
+        {k: v for k, v in line.items() if k not in ("seconds", "waited", "memory_gb") and v is not None}
+        for line in kept
+    ]
+
+
+def model_of(folder: Path | str) -> Any:
+    from transformers import AutoModelForImageTextToText
+
+    loader: Any = AutoModelForImageTextToText
+    return loader.from_pretrained(folder).eval()
+
+
+def weights_of(folder: Path | str) -> dict[str, torch.Tensor]:
+    return dict(model_of(folder).state_dict())
+
+
+# ---------------------------------------------------------------------------------------------------------- the plan
+
+
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=30),
+    batch=st.integers(1, 12),
+    epochs=st.sampled_from([0.3, 1, 2.5]),
+    gpus=st.integers(1, 4),
+    packed=st.booleans(),
+)
+@settings(max_examples=150, deadline=None)
+def test_every_trace_is_seen_once_an_epoch_whatever_the_number_of_gpus(
+    lengths: list[int], batch: int, epochs: float, gpus: int, packed: bool
+) -> None:
+    def planned(gpus: int) -> list[plan.Step]:
+        steps = plan.steps(lengths, batch=batch, epochs=epochs, pass_tokens=60, gpus=gpus, packed=packed, seed=3)
+        return list(steps)
+
+    steps = planned(gpus)
+    assert [step.rows for step in steps] == [step.rows for step in planned(1)]
+    assert len(steps) == plan.count_steps(len(lengths), batch, epochs)
+    drawn = [row for step in steps for row in step.rows]
+    for epoch in range(0, len(drawn) // len(lengths)):
+        assert sorted(drawn[epoch * len(lengths) : (epoch + 1) * len(lengths)]) == list(range(len(lengths)))
+    for step in steps:
+        assert len({len(passes) for passes in step.passes}) == 1
+        everything = [one for passes in step.passes for one in passes]
+        assert sorted(row for one in everything if one.counts for row in one.rows) == sorted(step.rows)
+        assert all(plan.cost(one.rows, lengths, packed) <= 60 for one in everything)
+
+
+def test_the_rate_rises_then_falls() -> None:
+    rates = [sft.rate(step, 20, recipe(warm_up=0.2)) for step in range(1, 21)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert all(earlier > later > 0 for earlier, later in itertools.pairwise(rates[3:]))
+    assert [sft.rate(step, 4, recipe(warm_up=0, schedule="constant")) for step in range(1, 5)] == [1, 1, 1, 1]
+
+
+# ------------------------------------------------------------------------------------------------------ what is learned
+
+
+def test_it_learns_what_it_is_shown_and_nothing_that_is_masked(student: str, run: Run, tmp_path: Path) -> None:
+    job = sft.prepare(student, open_set(run), recipe(epochs=70, warm_up=0.1, learning_rate=5e-3))
+    seen: list[sft.Progress] = []
+    trained = sft.train(job, tmp_path / "out", seen.append)
+    samples = Samples(job.traces, job.codec, None)
+    learned, masked = [], []
+    model = model_of(trained)
+    for place in range(len(job.traces)):
+        sample = samples[place]
+        assert isinstance(sample, batches.Sample)
+        batch = batches.pad([sample], job.codec.pad_id, job.codec.image_id)
+        with torch.no_grad():
+            scores = model(**batch.model_inputs).logits.log_softmax(-1)[0, :-1]
+        losses = -scores.gather(1, batch.input_ids[0, 1:, None])[:, 0]
+        text = batch.input_ids[0, 1:] != job.codec.image_id
+        learned.append(losses[batch.learn[0, 1:]])
+        masked.append(losses[~batch.learn[0, 1:] & text])
+    assert torch.cat(learned).mean() < 0.05
+    assert torch.cat(masked).mean() > 3
+    assert lines(tmp_path / "out")[-1]["loss"] < 0.05
+    assert seen[0].stage == "load"
+    assert (tmp_path / "out" / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert list((tmp_path / "out" / "tensorboard").iterdir())
+
+
+def test_the_loss_is_the_models_own_over_the_learned_tokens(student: str, run: Run, tmp_path: Path) -> None:
+    job = sft.prepare(student, open_set(run), recipe(epochs=1))
+    sft.train(job, tmp_path)
+    samples = [Samples(job.traces, job.codec, None)[place] for place in range(3)]
+    batch = batches.pad([one for one in samples if isinstance(one, batches.Sample)], 0, job.codec.image_id)
+    labels = batch.input_ids.masked_fill(~batch.learn, -100)
+    with torch.no_grad():
+        own = model_of(student)(**batch.model_inputs, labels=labels).loss
+    assert lines(tmp_path)[0]["loss"] == pytest.approx(float(own), rel=1e-5)
+    assert lines(tmp_path)[0]["learned"] == int(batch.learn.sum())
+
+
+@pytest.mark.parametrize("change", [{"pass_tokens": 1000}, {"packed": True}, {"checkpointing": True}, {"workers": 1}])
+def test_how_the_work_is_cut_changes_nothing(
+    change: dict[str, Any], student: str, run: Run, tmp_path: Path, reference: list[dict[str, Any]]
+) -> None:
+    sft.train(sft.prepare(student, open_set(run), recipe(epochs=2, **change)), tmp_path)
+    _assert_alike(lines(tmp_path), reference)
+
+
+@pytest.fixture(scope="module")
+def reference(student: str, run: Run, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The metrics of two steps on one process."""
+    out = tmp_path_factory.mktemp("reference")
+    sft.train(sft.prepare(student, open_set(run), recipe(epochs=2)), out)
+    return lines(out)
+
+
+def _assert_alike(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
+    assert len(ours) == len(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one == pytest.approx(other, rel=2e-3)
+
+
+def test_two_processes_give_the_losses_of_one(
+    student: str, run: Run, tmp_path: Path, reference: list[dict[str, Any]]
+) -> None:
+    changes = [f"--set={key}={json.dumps(value)}" for key, value in recipe(epochs=2).model_dump().items()]
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+    ]
+    command += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "dataforge.cli"]
+    command += ["train", "sft", str(run.folder), "--student", student, "--out", str(tmp_path), *changes]
+    settings = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    _assert_alike(lines(tmp_path), reference)
+    assert done.stdout.count("metrics.jsonl") == 1
+
+
+# ------------------------------------------------------------------------------------------------- saving and resuming
+
+
+class Killed(Exception):
+    """What stands for a kill."""
+
+
+def killed_at(step: int) -> sft.Watch:
+    def watch(progress: sft.Progress) -> None:
+        if progress.stage == "step" and progress.done == step:
+            raise Killed
+
+    return watch
+
+
+def test_a_resumed_training_is_an_unbroken_one(student: str, run: Run, tmp_path: Path) -> None:
+    chosen = recipe(epochs=5, save_every=2, lora={"rank": 4, "dropout": 0.1})  # dropout: random states count
+    job = sft.prepare(student, open_set(run), chosen)
+    sft.train(job, tmp_path / "unbroken")
+    for step in (3, 5):
+        with pytest.raises(Killed):
+            sft.train(job, tmp_path / "broken", killed_at(step))
+    assert [folder.name for folder in checkpoints.states(tmp_path / "broken")] == ["state-000004"]
+    trained = sft.train(job, tmp_path / "broken")
+    assert lines(tmp_path / "broken") == lines(tmp_path / "unbroken")
+    assert not checkpoints.states(tmp_path / "broken")
+    ours, theirs = weights_of(trained), weights_of(tmp_path / "unbroken" / "student")
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    before = (tmp_path / "broken" / "metrics.jsonl").read_bytes()
+    assert sft.train(job, tmp_path / "broken") == trained  # what is done is not done again
+    assert (tmp_path / "broken" / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_folder_of_another_training_is_refused(student: str, run: Run, tmp_path: Path) -> None:
+    job = sft.prepare(student, open_set(run), recipe(epochs=1))
+    with pytest.raises(Killed):
+        sft.train(job, tmp_path, killed_at(1))
+    other = sft.prepare(student, open_set(run), recipe(epochs=1, learning_rate=1e-5))
+    with pytest.raises(UsageError, match=r"learning_rate: 0\.003 there, 1e-05 here.*another --out"):
+        sft.train(other, tmp_path)
+
+
+def test_adapters_merge_into_the_weights(student: str, run: Run, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    chosen = recipe(lora=Lora(rank=4, alpha=32).model_dump(), learning_rate=2e-2, epochs=3)
+    job = sft.prepare(student, open_set(run), chosen)
+    trained = sft.train(job, tmp_path)
+    base, merged = weights_of(student), model_of(trained)
+    changed = {name for name, weight in merged.state_dict().items() if not torch.equal(weight, base[name])}
+    assert changed
+    assert all("_proj.weight" in name and "visual" not in name for name in changed)
+    adapted: Any = PeftModel.from_pretrained(model_of(student), str(tmp_path / "adapter")).eval()
+    sample = Samples(job.traces, job.codec, None)[0]
+    assert isinstance(sample, batches.Sample)
+    inputs = batches.pad([sample], 0, job.codec.image_id).model_inputs
+    with torch.no_grad():
+        ours, theirs, untouched = merged(**inputs).logits, adapted(**inputs).logits, model_of(student)(**inputs).logits
+    assert torch.allclose(ours, theirs, atol=1e-4)
+    assert not torch.allclose(ours, untouched, atol=1e-2)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_vision_tower_stands_still_if_it_is_frozen(frozen: bool, student: str, run: Run, tmp_path: Path) -> None:
+    job = sft.prepare(student, open_set(run), recipe(epochs=1, freeze_vision=frozen))
+    before, after = weights_of(student), weights_of(sft.train(job, tmp_path))
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any("visual" in name for name in moved) != frozen
+    assert any("language_model" in name for name in moved)
+
+
+def test_tied_weights_stay_tied(run: Run, tmp_path: Path) -> None:
+    folder = tiny.build(tmp_path / "tied", size=SMALL, tie=True)
+    job = sft.prepare(str(folder), open_set(run), recipe(epochs=3, save_every=1))
+    with pytest.raises(Killed):
+        sft.train(job, tmp_path / "out", killed_at(2))
+    model = model_of(sft.train(job, tmp_path / "out"))
+    assert model.lm_head.weight is model.model.language_model.embed_tokens.weight
+    assert not torch.equal(model.lm_head.weight, model_of(folder).lm_head.weight)
+
+
+def test_traces_are_held_out_by_group_and_measured(student: str, tmp_path: Path) -> None:
+    run = tiny_run.make(tmp_path, count=9)
+    job = sft.prepare(student, open_set(run), recipe(epochs=1, held_out=0.4, evaluate_every=1))
+    assert len(job.measured.training) + len(job.measured.held_out) == 9
+    assert job.measured.held_out
+    sft.train(job, tmp_path / "out")
+    told = lines(tmp_path / "out")
+    assert all(line["held_out_loss"] > 0 for line in told)
+    rows = job.measured.held_out
+    samples = [Samples(job.traces, job.codec, None)[row.place] for row in rows]
+    batch = batches.pad([one for one in samples if isinstance(one, batches.Sample)], 0, job.codec.image_id)
+    labels = batch.input_ids.masked_fill(~batch.learn, -100)
+    with torch.no_grad():
+        own = model_of(tmp_path / "out" / "student")(**batch.model_inputs, labels=labels).loss
+    assert told[-1]["held_out_loss"] == pytest.approx(float(own), rel=1e-4)

@@ -1,0 +1,333 @@
+"""The learning trap in miniature: the paper's two phases, with and without curiosity, on one or two CPU cores.
+
+The task is the source `miniature`: a tile is framed, the colour of its dot is asked for, and only a look at the tile
+shows it; a guess is right half of the time. A student of a million random weights learns in three stages, from real
+traces of the real pipeline:
+
+    reads    single tiles shown large, answered at once: what a base model can do already
+    warm     whole pictures: looks, wrong looks with recovery, and guesses; stopped early, so its looks often miss
+    rl       `training.rl` as it is, on fresh questions, once with the curiosity bonus and once without
+
+The ablations leave out the second stage, or its traces with wrong looks. Nothing else differs between two runs of a
+seed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import multiprocessing
+import random
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from pydantic import Field
+
+from dataforge import plugins
+from dataforge.manifest import Manifest
+from dataforge.recipe import Part
+from dataforge.records import Trace
+
+if TYPE_CHECKING:
+    from training.encoding import Codec
+    from training.rollout import Rollout
+    from training.shared import Conversation
+
+Arm = Literal["curiosity", "no_curiosity", "no_warm_start", "no_corrections"]
+ARMS: tuple[Arm, ...] = ("curiosity", "no_curiosity", "no_warm_start", "no_corrections")
+
+
+class Stage(Part):
+    """A supervised stage: how many traces, how many steps of how many."""
+
+    traces: int = Field(ge=1)
+    steps: int = Field(ge=1)
+    batch: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=1.5e-3, gt=0)
+
+
+class Plan(Part):
+    """Sizes of a miniature; what RL does is the manifest's `train.rl`."""
+
+    reads: Stage = Stage(traces=1500, steps=80, batch=64)
+    warm: Stage = Stage(traces=3000, steps=120)
+    questions: int = Field(default=2000, ge=1, description="asked in RL")
+    held_out: int = Field(default=200, ge=1, description="questions of the evaluation")
+
+
+class Measured(NamedTuple):
+    """A student on held-out questions, sampling as in training."""
+
+    accuracy: float
+    rapr: float
+    with_looks: float
+    without: float
+    errors: float
+    """Share of calls that come to nothing"""
+    found: float
+    """Share of rollouts with looks that show the framed tile"""
+    greedy: float
+    """Accuracy with the likeliest tokens"""
+
+
+class Result(NamedTuple):
+    """One seed of one arm."""
+
+    arm: Arm
+    seed: int
+    before: Measured
+    after: Measured
+    lines: list[dict[str, Any]]
+    """metrics.jsonl"""
+
+
+def run(
+    manifest: Manifest,
+    out: Path,
+    plan: Plan,
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    arms: Sequence[Arm] = ARMS,
+    workers: int = 2,
+    watch: Callable[[str], None] = lambda told: None,
+) -> list[Result]:
+    """All arms of all seeds, in that many processes; what an earlier call has finished is read from `out`."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+        warming = {pool.submit(prepare, manifest, out, plan, seed, tuple(arms)): seed for seed in seeds}
+        jobs: dict[Future[Result], tuple[Arm, int]] = {}
+        for ready in as_completed(warming):
+            seed = warming[ready]
+            watch(f"seed {seed}: {ready.result()}")
+            jobs |= {pool.submit(learn, manifest, out, plan, seed, arm): (arm, seed) for arm in arms}
+        results = []
+        for job in as_completed(jobs):
+            results.append(job.result())
+            watch(
+                f"seed {results[-1].seed}, {results[-1].arm}: {_told(results[-1].before)} -> {_told(results[-1].after)}"
+            )
+    order = {arm: at for at, arm in enumerate(arms)}
+    results.sort(key=lambda one: (order[one.arm], one.seed))
+    (out / "results.json").write_text(json.dumps([_typed(one) for one in results], indent=1) + "\n", encoding="utf-8")
+    return results
+
+
+def draw(results: Sequence[Result], path: Path) -> Path:
+    """RaPR and accuracy over the steps, a band over seeds for each arm."""
+    from training.plots import curves
+
+    runs = {arm: [one.lines for one in results if one.arm == arm] for arm in ARMS}
+    panels = (("rapr", "RaPR"), ("accuracy", "accuracy"), ("accuracy_with_looks", "accuracy of rollouts with looks"))
+    return curves({arm: lines for arm, lines in runs.items() if lines}, path, panels, window=5)
+
+
+def _told(measured: Measured) -> str:
+    return f"accuracy {measured.accuracy:.2f}, RaPR {measured.rapr:.2f}"
+
+
+def _typed(result: Result) -> dict[str, Any]:
+    return result._asdict() | {"before": result.before._asdict(), "after": result.after._asdict()}
+
+
+# ------------------------------------------------------------------------------------------------------ the stages
+
+
+def prepare(manifest: Manifest, out: Path, plan: Plan, seed: int, arms: tuple[Arm, ...]) -> str:
+    """Draw the traces of a seed and teach its students up to where RL begins; says how well they do."""
+    import torch
+
+    torch.set_num_threads(1)
+    reads = _traces(manifest, out, plan.reads.traces, seed, "reads", tiles=1, common=0.25, guessed=0.0)
+    warm = _traces(manifest, out, plan.warm.traces, seed, "warm")
+    single = manifest.model_copy(update={"mix": {"single": 1.0, "direct": manifest.mix.get("direct", 1.0)}})
+    plain = _traces(single, out, plan.warm.traces, seed, "plain") if "no_corrections" in arms else None
+    base = out / f"seed-{seed}" / "base"
+    if not base.exists():
+        _build(manifest, base.with_name(".base"), warm, seed)
+        teach(manifest, base.with_name(".base"), reads, plan.reads, seed)
+        base.with_name(".base").rename(base)
+    for name, traces in (("warm", warm), ("plain", plain)):
+        folder = base.with_name(name)
+        if traces is not None and not folder.exists():
+            teach(manifest, base, traces, plan.warm, seed, folder.with_name(f".{name}"))
+            folder.with_name(f".{name}").rename(folder)
+    return f"warm start: {_told(evaluate(manifest, out, base.with_name('warm'), plan.held_out))}"
+
+
+def learn(manifest: Manifest, out: Path, plan: Plan, seed: int, arm: Arm) -> Result:
+    """Reinforcement learning of one arm, and the student before and after it."""
+    import torch
+
+    from dataforge.media import MediaStore
+    from training import questions, rl
+    from training.watch import read
+
+    torch.set_num_threads(1)
+    home = out / f"seed-{seed}"
+    start = home / {"no_warm_start": "base", "no_corrections": "plain"}.get(arm, "warm")
+    recipe = manifest.train.rl.model_copy(update={"seed": seed})
+    if arm == "no_curiosity":
+        recipe = recipe.model_copy(update={"reward": recipe.reward | {"alpha": 0.0}})
+    asked = manifest.model_copy(update={"source": _source(manifest, split=f"rl-{seed}")})
+    made = questions.from_source(asked, MediaStore(home / "questions", keep=64), plan.questions)
+    job = rl.prepare(str(start), asked, made, recipe)
+    if not (home / arm / "student").exists():
+        rl.train(job, home / arm)
+    before, after = (evaluate(manifest, out, folder, plan.held_out) for folder in (start, home / arm / "student"))
+    return Result(arm, seed, before, after, read(home / arm / "metrics.jsonl"))
+
+
+def _source(manifest: Manifest, **changes: Any) -> dict[str, Any]:
+    source = dict(manifest.source) if isinstance(manifest.source, dict) else {"name": manifest.source}
+    return source | changes
+
+
+def _traces(manifest: Manifest, out: Path, count: int, seed: int, name: str, **changes: Any) -> Path:
+    """A run folder of that many traces, made by the ordinary synthesis."""
+    from dataforge.runs import Run
+    from dataforge.synth import synth
+
+    source = _source(manifest, split=name, seed=seed, **changes)
+    asked = manifest.model_copy(update={"name": f"{name}-{seed}", "source": source, "limit": count, "workers": 1})
+    with Run.start(out / "traces", asked) as run:
+        synth(run)
+    return run.folder
+
+
+def _build(manifest: Manifest, folder: Path, traces: Path, seed: int) -> None:
+    """A tiny Qwen3-VL with random weights, whose tokenizer knows the words of the task."""
+    from dataforge import chat
+    from dataforge.runs import Run
+    from training import tiny
+
+    operations = [plugins.build("operation", spec) for spec in manifest.operations]
+    texts = []
+    for trace in islice(Run.open(traces).traces(), 100):
+        turns = chat.turns(trace, operations, manifest.student, system="You are a helpful assistant.")
+        texts += ["".join(part.text for part in turn.parts) for turn in turns]
+    size = tiny.Size(hidden=96, layers=3, heads=3, vision_hidden=64, vision_layers=2, vision_heads=4, vocabulary=1024)
+    tiny.build(folder, "qwen3_vl", size=size, seed=seed, texts=texts)
+
+
+def teach(manifest: Manifest, start: Path, traces: Path, stage: Stage, seed: int, folder: Path | None = None) -> None:
+    """Instruction tuning on the traces of a run, written to `folder` (in place if none).
+
+    The loss is that of `training.sft`, the mean over learned tokens; what all traces begin with, most of each, is read
+    once a step, which is what makes this bearable on a CPU.
+    """
+    import torch
+
+    from training.rl_state import load_student
+    from training.shared import SharedLikelihood, tree
+
+    codec = _codec(manifest, start)
+    student = load_student(str(start), manifest.train.rl.model_copy(update={"freeze_vision": False}))
+    learner = SharedLikelihood(student, codec)
+    optimizer = torch.optim.AdamW(learner.parameters(), stage.learning_rate, (0.9, 0.99), weight_decay=0.0)
+    lessons, rng, order = _lessons(traces, codec), random.Random(seed), list[int]()
+    for step in range(stage.steps):
+        for group in optimizer.param_groups:
+            rise = min(1.0, (step + 1) / max(1, stage.steps // 10))
+            group["lr"] = stage.learning_rate * rise * (1 + math.cos(math.pi * step / stage.steps)) / 2
+        if len(order) < stage.batch:
+            order = rng.sample(range(len(lessons)), len(lessons))
+        chosen = [lessons[order.pop()] for _ in range(stage.batch)]
+        optimizer.zero_grad()
+        (-learner(tree(chosen, codec)).mean()).backward()
+        torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+        optimizer.step()
+    target = folder or start
+    student.save_pretrained(target)
+    codec.tokenizer.save_pretrained(target)
+    codec.image_processor.save_pretrained(target)
+
+
+def _codec(manifest: Manifest, checkpoint: Path) -> Codec:
+    from training.encoding import Codec
+
+    operations = [plugins.build("operation", spec) for spec in manifest.operations]
+    return Codec.load(str(checkpoint), manifest.student, operations)
+
+
+def _lessons(traces: Path, codec: Codec) -> list[Conversation]:
+    """The run's traces as conversations, with their pictures cut again."""
+    from dataforge.runs import Run
+    from training.render import pictures, render
+    from training.shared import Conversation
+
+    run, lessons = Run.open(traces), []
+    for trace in run.traces():
+        if trace.ok:
+            shown = zip(trace.all_views, pictures(trace, run.store), strict=True)
+            lessons.append(Conversation.of(trace.id, render(trace, codec), {view.sha256: one for view, one in shown}))
+    return lessons
+
+
+# ------------------------------------------------------------------------------------------------------ evaluation
+
+
+def evaluate(manifest: Manifest, out: Path, checkpoint: Path, count: int) -> Measured:
+    """A student on held-out questions; kept beside it, so that it is measured once."""
+    path = checkpoint / "measured.json"
+    if path.exists():
+        return Measured(**json.loads(path.read_text(encoding="utf-8")))
+    sampled = _answers(manifest, out, checkpoint, count, temperature=1.0)
+    greedy = _answers(manifest, out, checkpoint, count, temperature=0.0)
+    from training import rewards
+    from training.rollout import right
+
+    facts = [rewards.outcome(one.trace, right(one.trace)) for one in sampled]
+    looked = [one for one, fact in zip(sampled, facts, strict=True) if fact.ran]
+    calls = sum(fact.calls for fact in facts)
+    measured = Measured(
+        accuracy=_share([fact.correct for fact in facts]),
+        rapr=_share([fact.ran > 0 for fact in facts]),
+        with_looks=_share([fact.correct for fact in facts if fact.ran]),
+        without=_share([fact.correct for fact in facts if not fact.calls]),
+        errors=sum(fact.calls - fact.ran for fact in facts) / calls if calls else 0.0,
+        found=_share([shows(one.trace) for one in looked]),
+        greedy=_share([right(one.trace) for one in greedy]),
+    )
+    path.write_text(json.dumps(measured._asdict()) + "\n", encoding="utf-8")
+    return measured
+
+
+def _answers(manifest: Manifest, out: Path, checkpoint: Path, count: int, temperature: float) -> list[Rollout]:
+    import torch
+
+    from dataforge.media import MediaStore
+    from training import questions, rl
+    from training.engine import LocalEngine
+    from training.rl_state import load_student
+    from training.rollout import begin, group
+
+    asked = manifest.model_copy(update={"source": _source(manifest, split="held_out", guessed=0.0)})
+    made = questions.from_source(asked, MediaStore(out / "held_out", keep=64), count)
+    job = rl.prepare(str(checkpoint), asked, made, manifest.train.rl)
+    with torch.no_grad():
+        engine = LocalEngine(load_student(str(checkpoint), manifest.train.rl), job.codec, temperature=temperature)
+
+    async def answers() -> list[Rollout]:
+        starts = [begin(example, job.setting) for example in made.examples]
+        found = await asyncio.gather(*(group(start, 1, engine, job.setting, 0, 0) for start in starts))
+        return [one for members in found for one in members]
+
+    return asyncio.run(answers())
+
+
+def shows(trace: Trace) -> bool:
+    """A look shows the framed tile, and little else."""
+    tile = trace.regions[0].box
+    looks = [view.box for view in trace.all_views[len(trace.views) :]]
+    return any(box.coverage(tile) > 0.5 and box.area < 4 * tile.area for box in looks)
+
+
+def _share(claims: Sequence[bool]) -> float:
+    return sum(claims) / len(claims) if claims else math.nan
+
+
+__all__ = ["ARMS", "Arm", "Measured", "Plan", "Result", "Stage", "run"]
