@@ -30,10 +30,11 @@ from dataforge.ask.faults import Asked as Server
 from dataforge.ask.faults import TooMuch, failure
 from dataforge.ask.replies import Asked, ReplyCache
 from dataforge.ask.transport import Answer
+from dataforge.ask.wire import SMALLER
 from dataforge.errors import ExampleError, UsageError
 from dataforge.plugins import TRANSIENT, Reply
 from dataforge.runs import append_text, cut_torn_line, write_whole, writing
-from dataforge.teachers.openai_api import SMALLER, Habit, OpenaiApi
+from dataforge.teachers.openai_api import Habit, OpenaiApi
 
 LINE_TRIES = 3
 """For a line that expired, or met a fault of the server."""
