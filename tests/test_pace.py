@@ -35,12 +35,17 @@ def played(lane: Lane, seconds: float, took_s: Callable[[Lane], float], start: f
 
 def test_it_starts_modest_and_doubles_to_what_is_allowed() -> None:
     lane = Lane(0, 256)
-    assert lane.allowed == 1, "the first call goes alone"
     sent = played(lane, 0.45, lambda _: 0.2)
-    assert sum(at < 0.2 for at in sent) == 1
+    assert sum(at < 0.2 for at in sent) == 1, "the first call goes alone"
     assert lanes.START < lane.allowed <= 4 * lanes.START
     played(lane, 1.5, lambda _: 0.2, start=0.45)
     assert lane.allowed == 256
+
+
+def test_a_slow_model_is_not_waited_for_with_one_call() -> None:
+    sent = played(Lane(0, 256), 3.0, lambda _: 30.0)
+    assert sum(at < lanes.ALONE_S for at in sent) == 1
+    assert len(sent) == lanes.START
 
 
 def test_a_round_has_twice_the_calls_of_the_one_before() -> None:

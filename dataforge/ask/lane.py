@@ -1,11 +1,11 @@
 """What is known of one endpoint: how many calls it takes at once, when it wants none, and at what rate.
 
-The number of calls at once is found out. The first call to an endpoint goes alone, so that a dead key costs one call;
-then it starts modest, doubles with every round of replies while nothing speaks against it, and later grows by a
-twentieth a round. It goes down by a quarter when an endpoint refuses for load, and stops growing when replies take
-twice as long as they did at best (a server whose queue only gets longer does no more work). One refusal in a crowd of
-replies is a fault and no limit: without a word from the server on how long to wait, only a tenth of a round refused
-counts.
+The number of calls at once is found out. The first call to an endpoint goes alone, so that a dead key costs one call
+(for a second at most: a slow model needn't be waited for); then it starts modest, doubles with every round of replies
+while nothing speaks against it, and later grows by a twentieth a round. It goes down by a quarter when an endpoint
+refuses for load, and stops growing when replies take twice as long as they did at best (a server whose queue only gets
+longer does no more work). One refusal in a crowd of replies is a fault and no limit: without a word from the server on
+how long to wait, only a tenth of a round refused counts.
 
 When a server says how long to wait, all calls to it wait, and from the second time on its rate is known: what it took
 between two refusals, by the time between them. From then on calls go out at that rate, so that a limit is met about
@@ -15,8 +15,8 @@ twice and not once a second. The rate is raised slowly, to find out whether the 
 import math
 import statistics
 
-START = 32
-"""Calls at once to begin with, after the first."""
+START, ALONE_S = 32, 1.0
+"""Calls at once to begin with, after the first; and for how long that one may be alone."""
 FEWER, GROWTH = 0.75, 0.05
 CROWD = 0.1
 """Share of a round that must be refused without a word on waiting before it counts as a limit."""
@@ -24,7 +24,7 @@ SLOWER, MUCH_SLOWER = 2.0, 3.0
 """Times the best latency: no growth, and fewer calls."""
 APART_S, PACING, BURST_S = 0.02, 3.0, 0.005
 """Calls go out at most so far apart, at up to so many times the rate of the replies; a moment's worth at once."""
-CAUTION, PROBE_AFTER_S, PROBE_A_SECOND = 0.97, 5.0, 1.01
+CAUTION, PROBE_AFTER_S, PROBE_A_SECOND = 0.99, 5.0, 1.01
 """A learned rate is used with caution, and raised by one percent a second once it has held for some."""
 FORGOTTEN_AFTER_S = 600.0
 AILING = 6
@@ -63,7 +63,7 @@ class Lane:
         self.pause_until = self.pause_from = 0.0
         self.failures = self.probes = 0
         self._doubling, self._gingerly, self._untried = True, False, True
-        self._next_at = 0.0
+        self._next_at = self._alone_until = 0.0
         self._latency = self._best = 0.0
         self._latencies: list[float] = []
         self._done = self._refused = self._refused_in_a_row = 0
@@ -80,7 +80,7 @@ class Lane:
 
     @property
     def allowed(self) -> int:
-        return 1 if self.ailing or self._untried else max(1, int(self.limit))
+        return 1 if self.ailing else max(1, int(self.limit))
 
     def wait_s(self, now: float) -> float:
         """Until a call may go out; infinite while one must come back first."""
@@ -88,7 +88,7 @@ class Lane:
             return math.inf
         if self.pause_from and now >= self.pause_until:
             self._resume(now)
-        at = max(self.pause_until, self._next_at)
+        at = max(self.pause_until, self._next_at, self._alone_until)
         if self._rate and now - self.pause_until > FORGOTTEN_AFTER_S:
             self._rate = 0.0
         if self._rate:
@@ -101,6 +101,8 @@ class Lane:
     def enter(self, now: float) -> None:
         gap = APART_S if self._gingerly else min(APART_S, self._latency / (self.limit * PACING))
         self._next_at = max(self._next_at, now - BURST_S) + gap
+        if self._untried and not self.in_flight:
+            self._alone_until = now + ALONE_S
         self._level -= 1
         self._sent += 1
         self.in_flight += 1
@@ -111,7 +113,10 @@ class Lane:
     def alive(self) -> None:
         """It takes requests of this key: what is wrong with one of them is not the endpoint."""
         self.failures = self.probes = 0
-        self._untried = False
+        self._tried()
+
+    def _tried(self) -> None:
+        self._untried, self._alone_until = False, 0.0
 
     def answered(self, now: float, took_s: float, hold_s: float = 0.0) -> None:
         """A reply; `hold_s` is how long the endpoint will take no more."""
@@ -128,7 +133,7 @@ class Lane:
 
     def refused(self, now: float, sent_at: float, wait_s: float | None) -> None:
         """Too many calls, says the server, and perhaps for how long none should come."""
-        self._untried = False
+        self._tried()
         self.in_flight -= 1
         self._refused += 1
         self._refused_in_a_row += 1
@@ -146,6 +151,7 @@ class Lane:
     def failed(self, now: float, sent_at: float) -> None:
         """No reply, or an error of the server."""
         self.in_flight -= 1
+        self._alone_until = 0.0
         tried_again = self.ailing and sent_at >= self._aside_at
         self.failures += 1
         self.probes += tried_again
