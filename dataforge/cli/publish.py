@@ -62,6 +62,8 @@ def push(
     terms = _terms(opened[0].manifest.push, manifest, to=to, public=public or None, reference_only=reference_only)
     if not terms.to:
         raise UsageError("where to? give --to hub:ORG/NAME or --to FOLDER, or push.to in the manifest")
+    if terms.to.startswith("hub:") and "@" in terms.to:
+        raise UsageError(f"{terms.to}: a push makes its own revision; leave @... away")
     where = publish.find_place(terms.to)
     mode: publish.Mode = "append" if append else "replace" if replace else "new"
     if dry_run:
