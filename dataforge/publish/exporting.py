@@ -22,13 +22,14 @@ from dataforge.errors import ExampleError, UsageError
 from dataforge.manifest import Spec
 from dataforge.media import MediaStore, to_jpeg
 from dataforge.plugins import Exporter
-from dataforge.publish.bench import shown
+from dataforge.publish.bench import processes, shown
 from dataforge.publish.choosing import Stored, stored
 from dataforge.publish.shards import ShardWriter
 from dataforge.records import Trace, parse_line
+from dataforge.report import count_lines
 from dataforge.runs import Run, writing
 from dataforge.transcript import Shot, transcribe
-from dataforge.workers import Workers, default_count, in_order
+from dataforge.workers import Workers, in_order
 
 ROW_TIMEOUT_S = 300.0
 
@@ -76,7 +77,7 @@ def export(run: Run, spec: Spec, folder: Path, watch: Callable[[int], None] = la
 
 
 async def _export(run: Run, exporter: Exporter, exported: Exported, watch: Callable[[int], None]) -> None:
-    count = default_count()
+    count = processes(count_lines(run.traces_path))
     spec = {"name": exporter.name, **exporter.model_dump(mode="json")}
     workers = Workers(count, ROW_TIMEOUT_S, set_up_layout, (spec, run.store.folder))
     writer = _writer(exporter, exported)
