@@ -294,9 +294,8 @@ def test_the_commands_say_what_they_did(run: Run, tmp_path: Path) -> None:
         return said.exit_code, said.stdout, said.stderr if said.exception is None else str(said.exception)
 
     out, runs = tmp_path / "pr", tmp_path / "runs"
-    code, told, _ = ask(
-        "export", "pixel_reasoner_sft", str(run.folder), "--out", str(out), "--set", "quality=95", "--json"
-    )
+    asked = ("pixel_reasoner_sft", str(run.folder), "--out", str(out), "--set", "quality=95", "--json")
+    code, told, _ = ask("export", *asked)
     assert (code, json.loads(told)["rows"], json.loads(told)["flags_lost"]) == (0, 6, 4)
     code, _, complaint = ask("export", "trl", str(run.folder), "--out", str(tmp_path / "x"), "--set", "by_turn")
     assert "write NAME=VALUE" in complaint
