@@ -3,7 +3,10 @@
 import contextlib
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -286,6 +289,18 @@ def test_a_release_comes_back_as_traces_that_can_be_filtered(exported: Any, run:
     assert sift(Run.open(made.run.folder), ("well_formed", "answer", "replay")).kept == 6
     again = import_release(release, None, answers, Terms("0..1", 0.0), tmp_path, lambda done: None)
     assert again.traces == 0  # it goes on where it stood
+
+
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "openai"])
+def test_the_trainers_own_code_loads_the_export(layout: str, exported: Any, tmp_path: Path) -> None:
+    """By the script that README names; skipped where that trainer isn't installed."""
+    script = Path(__file__).parents[1] / "benchmarks" / "trainers.py"
+    command = [sys.executable, str(script), layout, str(exported(layout)[0].folder)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HOME": str(tmp_path)})
+    if done.returncode == 3:
+        pytest.skip(done.stdout.strip())
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f"{layout}: 6 rows" in done.stdout
 
 
 def test_the_commands_say_what_they_did(run: Run, tmp_path: Path) -> None:
