@@ -310,6 +310,8 @@ def test_the_commands_say_what_they_did(run: Run, tmp_path: Path) -> None:
 
     out, runs = tmp_path / "pr", tmp_path / "runs"
     asked = ("pixel_reasoner_sft", str(run.folder), "--out", str(out), "--set", "quality=95", "--json")
+    code, told, _ = ask("export", *asked, "--dry-run")
+    assert (code, json.loads(told)["rows"], out.exists()) == (0, 6, False)
     code, told, _ = ask("export", *asked)
     assert (code, json.loads(told)["rows"], json.loads(told)["flags_lost"]) == (0, 6, 4)
     code, _, complaint = ask("export", "trl", str(run.folder), "--out", str(tmp_path / "x"), "--set", "by_turn")
