@@ -32,6 +32,8 @@ MAX_PIXELS = 120_000_000
 """The largest picture that is decoded: 480 MB, since Pillow keeps four bytes a pixel."""
 MAX_BYTES = 512 * 1024 * 1024
 MAX_VIDEO_BYTES = 32 * 1024**3
+CUTS_KEPT = 32
+"""Of frames of videos, a few hundred kilobytes each."""
 MAX_ASPECT = 200
 """Longer strips are refused, as Qwen's own preprocessor does."""
 REDUCING_GAP = 1.5
@@ -51,6 +53,7 @@ class MediaStore:
         self.folder = folder
         self._keep = keep
         self._decoded: OrderedDict[str, Image.Image] = OrderedDict()
+        self._cuts: OrderedDict[tuple[object, ...], Image.Image] = OrderedDict()
         self._backend = video_backend
         self._video_limit_s = video_limit_s
         self._added: OrderedDict[tuple[Path, int, int], Media] = OrderedDict()
@@ -156,6 +159,21 @@ class MediaStore:
             self._decoded.move_to_end(media.sha256)
             return self._decoded[media.sha256]
         return self._decode(media.sha256, self._read(media), media.origin)
+
+    def cut(self, media: Media, box: Box, size: tuple[int, int], time_s: float | None = None) -> Image.Image:
+        """The part of a picture, or of a frame of a video, inside `box` (whole pixels), in that size.
+
+        The last ones of videos are kept: all questions on a clip begin with the same overview.
+        """
+        if media.kind == "image":
+            return cut(self.open(media), box, size)
+        key = (media.sha256, media.decoder, time_s, box, size)
+        if key not in self._cuts:
+            self._cuts[key] = cut(self.open(media, time_s), box, size)
+            while len(self._cuts) > CUTS_KEPT:
+                self._cuts.popitem(last=False)
+        self._cuts.move_to_end(key)
+        return self._cuts[key]
 
     def _open_frame(self, media: Media, time_s: float | None) -> Image.Image:
         if media.kind != "video" or time_s is None:

@@ -5,7 +5,7 @@ Texts from data are put in as plain text, never as rich's markup: a question may
 
 import heapq
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rapidfuzz import fuzz
@@ -67,7 +67,8 @@ def render(trace: Trace, run: Run) -> RenderableType:
     for index, media in enumerate(example.media):
         path = run.store.path(media)
         missing = "" if path.exists() else ", missing:"
-        parts.append(Text(f"picture {index + 1}, {media.width}x{media.height} pixels{missing}", style="dim"))
+        what = "picture" if media.kind == "image" else "video"
+        parts.append(Text(f"{what} {index + 1}, {media.width}x{media.height} pixels{missing}", style="dim"))
         parts.append(Text(str(path), style="dim", overflow="fold"))
     parts.append(Padding(picture_map(trace), (1, 0, 1, 2)))
     for number, step in enumerate(trace.steps, start=1):
@@ -92,10 +93,11 @@ def _step(number: int, step: Step) -> Iterator[RenderableType]:
 
 def _described(view: View) -> str:
     box = ", ".join(f"{side:g}" for side in view.box)
-    frame = "" if view.frame is None else f", frame {view.frame}"
     if view.blank:
         return f"image {view.number}: {view.width}x{view.height}, shown as plain grey"
-    return f"image {view.number}: {view.width}x{view.height}, shows [{box}] of picture {view.media + 1}{frame}"
+    what = "picture" if view.time_s is None else "video"
+    moment = "" if view.time_s is None else f" at {view.time_s:.2f} s"
+    return f"image {view.number}: {view.width}x{view.height}, shows [{box}] of {what} {view.media + 1}{moment}"
 
 
 def _judged(trace: Trace) -> Iterator[RenderableType]:
@@ -137,6 +139,8 @@ def picture_map(trace: Trace) -> Text:
     """The first picture that evidence lies on, as characters: evidence filled, looks as boxes with their numbers."""
     media = trace.regions[0].media if trace.regions else 0
     source = trace.example.media[media]
+    if source.kind == "video":
+        return time_line(trace, media)
     scale = min(MAP[0] / source.width, MAP[1] * CHARACTER_ASPECT / source.height)
     columns = max(4, round(source.width * scale))
     rows = max(2, round(source.height * scale / CHARACTER_ASPECT))
@@ -156,6 +160,35 @@ def picture_map(trace: Trace) -> Text:
                 sheet[row][left:right] = [("▒", "green")] * (right - left)
     text = Text("\n").join(Text.assemble(*row) for row in sheet)
     return text.append("\n▒ evidence  2 look  ┄ mistake", style="dim")
+
+
+def time_line(trace: Trace, media: int) -> Text:
+    """The video as a line of characters for the overview, one for each stretch of evidence, one for each look."""
+    first, last = trace.example.media[media].span_s or (0.0, 0.0)
+    width = MAP[0]
+
+    def at(time_s: float) -> int:
+        return min(width - 1, int((time_s - first) / max(last - first, 1e-6) * width))
+
+    def dots(views: Sequence[View], sign: str, style: str, name: str) -> Text:
+        row = [" "] * width
+        for view in views:
+            if view.media == media and view.time_s is not None:
+                row[at(view.time_s)] = sign
+        return Text.assemble(("".join(row), style), (f"  {name}", "dim"))
+
+    lines = [dots(trace.views, "·", "dim", "overview")]
+    for region in trace.regions:
+        if region.media == media and region.span_s:
+            start, end = (at(time_s) for time_s in region.span_s)
+            bar = " " * start + "▒" * (end - start + 1)
+            lines.append(Text.assemble((bar.ljust(width), "green"), ("  evidence", "dim")))
+    for number, step in enumerate(trace.looks, start=1):
+        sign, style, name = ("✗", "red", "mistake") if step.role == "mistake" else ("●", "blue", "look")
+        views = step.observation.views if step.observation else ()
+        lines.append(dots(views, sign, style, f"{name} {number}"))
+    ends = f"{first:.1f} s".ljust(width - 8) + f"{last:.1f} s".rjust(8)
+    return Text("\n").join([*lines, Text(ends, style="dim")])
 
 
 def _cells(box: Box, bounds: Box) -> tuple[int, int, int, int]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from dataforge.geometry import Box
-from dataforge.media import MediaStore, cut, fit, to_jpeg
+from dataforge.media import MediaStore, fit, to_jpeg
 from dataforge.plugins import Picture
 from dataforge.records import Example, Region, Scene, Student, View
 
@@ -91,4 +91,4 @@ def _images(example: Example, parts: Sequence[Part], store: MediaStore) -> list[
 
 def cuts(example: Example, parts: Sequence[Part], store: MediaStore) -> list[Image.Image]:
     """These parts as pixels, in order, here and now."""
-    return [cut(store.open(example.media[part.media], part.time_s), part.box, part.size) for part in parts]
+    return [store.cut(example.media[part.media], part.box, part.size, part.time_s) for part in parts]

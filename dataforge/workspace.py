@@ -12,7 +12,7 @@ from PIL import Image
 
 from dataforge.errors import OperationError
 from dataforge.geometry import Box
-from dataforge.media import MediaStore, cut, fingerprint, fit
+from dataforge.media import MediaStore, fingerprint, fit
 from dataforge.records import Frame, Limits, Media, Student, View
 
 
@@ -103,7 +103,7 @@ class Workspace:
         """Cut a box of whole source pixels as the next view; refused when it would pass the episode's limits."""
         size = self.size(box, min_pixels, max_pixels)
         self._refuse_beyond_limits(size)
-        picture = cut(self._store.open(self.media[media], frame.time_s if frame else None), box, size)
+        picture = self._store.cut(self.media[media], box, size, frame.time_s if frame else None)
         view = View(
             number=len(self.views) + 1,
             width=size[0],

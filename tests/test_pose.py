@@ -230,6 +230,7 @@ def test_a_question_becomes_an_example_whose_key_has_moved() -> None:
         ({"key": "blue"}, "bad_question"),
         ({"subject": "mood"}, "bad_question"),
         ({"target": ""}, "bad_question"),
+        ({"question": "What colour is the cup? " * 20}, "bad_question"),
         ({"question": "What colour is the cup in the cropped image?"}, "names_the_crop"),
         ({"question": "What colour is the cup in the second picture?"}, "names_the_crop"),
         ({"question": "What is at [10, 20] in the bounding box?"}, "names_the_crop"),

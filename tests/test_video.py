@@ -12,7 +12,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import clips
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
@@ -23,6 +22,7 @@ from dataforge.video import Clips, decord, pyav, sampling, sha256_of
 from dataforge.video.index import Frame, Index
 from dataforge.video.process import Decoder, decoder
 from dataforge.video.scan import describe
+from tests import clips
 
 Transpose = Image.Transpose
 MILLI = Fraction(1, 1000)

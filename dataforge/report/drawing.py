@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element
 from dataforge.geometry import Box
 from dataforge.records import Step, Trace, View
 from dataforge.report.elements import el
-from dataforge.report.pictures import Pictures, scaled
+from dataforge.report.pictures import Pictures, Size, scaled
 
 WHOLE = (480, 900)
 """Largest width and height of a whole picture on the page, in CSS pixels."""
@@ -47,15 +47,14 @@ def whole(trace: Trace, media: int, pictures: Pictures) -> Element:
     return el("figure", linked(drawing, pictures.link(trace, media=media)), _legend(trace, media))
 
 
-def part(trace: Trace, view: View, pictures: Pictures) -> Element:
+def part(trace: Trace, view: View, pictures: Pictures, most: Size = PART) -> Element:
     """A view as the student saw it, scaled down, with the evidence and the looks that were cut from it."""
-    address, sentence = pictures.view(trace.example, view, PART)
-    box = ", ".join(f"{side:g}" for side in view.box)
+    address, sentence = pictures.view(trace.example, view, most)
     shows = "blank, a control, instead of" if view.blank else "shows"
-    caption = f"image {view.number}, {view.width}×{view.height} pixels, {shows} [{box}] of the source"
+    caption = f"image {view.number}, {view.width}×{view.height} pixels, {shows} {_shown(trace, view)}"
     if not address:
         return el("figure", el("div", sentence, class_="absent"), el("figcaption", caption))
-    width, height = scaled((view.width, view.height), PART)
+    width, height = scaled((view.width, view.height), most)
     size: dict[str, str | float] = {"width": round(width), "height": round(height)}
     picture = el("img", src=address, alt=f"Image {view.number}", decoding="async", **size)
     over = el("svg", viewBox=f"0 0 {width:.2f} {height:.2f}", preserveAspectRatio="none", class_="over")
@@ -63,6 +62,16 @@ def part(trace: Trace, view: View, pictures: Pictures) -> Element:
     framed = el("div", picture, over if len(over) else None, class_="framed")
     warning = el("b", f" {sentence}", class_="error") if sentence else None
     return el("figure", linked(framed, pictures.link(trace, view=view.number)), el("figcaption", caption, warning))
+
+
+def _shown(trace: Trace, view: View) -> str:
+    """What part of the source a view shows, and of a video at which time."""
+    source = trace.example.media[view.media]
+    box = ", ".join(f"{side:g}" for side in view.box)
+    if view.time_s is None:
+        return f"[{box}] of the source"
+    whole = view.box == Box(0, 0, source.width, source.height)
+    return f"{'the frame' if whole else f'[{box}] of the frame'} at {view.time_s:.2f} s"
 
 
 def linked(drawing: Element, address: str) -> Element:
@@ -73,7 +82,8 @@ def linked(drawing: Element, address: str) -> Element:
 def _marks_on(trace: Trace, view: View, onto: Box) -> Iterator[Element]:
     """The evidence that a view shows, without a tag that could hide it, and each look whose call names this view."""
     for region in trace.regions:
-        if region.media == view.media and view.box.overlaps(region.box):
+        there = region.media == view.media and region.there_at(view.time_s)
+        if there and view.box.overlaps(region.box) and not (region.span_s and region.box.contains(view.box)):
             yield mark(region.box.clamp(view.box).mapped(view.box, onto), onto, "", "evidence")
     for step in trace.looks:
         if target(step) == view.number:

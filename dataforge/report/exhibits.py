@@ -8,7 +8,7 @@ import json
 from xml.etree.ElementTree import Element
 
 from dataforge.records import Observation, Step, Trace, Verdict
-from dataforge.report import drawing
+from dataforge.report import drawing, strip
 from dataforge.report.elements import el
 from dataforge.report.pictures import Pictures
 
@@ -32,8 +32,13 @@ def exhibit(number: int, trace: Trace, pictures: Pictures, kept: bool | None = N
     # the media that anything lies on, and the first
     used = {0, *(region.media for region in trace.regions), *(view.media for view in trace.all_views)}
     there = sorted(used & set(range(len(trace.example.media))))
-    wholes = el("div", *(drawing.whole(trace, media, pictures) for media in there), class_="wholes")
+    wholes = el("div", *(_whole(trace, media, pictures) for media in there), class_="wholes")
     return el("article", head, wholes, talk, class_="sample", id=f"sample-{number}")
+
+
+def _whole(trace: Trace, media: int, pictures: Pictures) -> Element:
+    draw = strip.strip if trace.example.media[media].kind == "video" else drawing.whole
+    return draw(trace, media, pictures)
 
 
 # ------------------------------------------------------------------------------------------------- the conversation
@@ -98,5 +103,10 @@ def _spoken(what: str, content: Element, learned: bool) -> Element:
 
 def _observed(trace: Trace, observation: Observation, pictures: Pictures) -> Element:
     error = el("b", f"{observation.error} ", class_="error") if observation.error else None
+    told = [el("small", "what came back"), el("p", error, observation.text)]
+    if any(view.time_s is not None for view in observation.views):
+        most = [strip.size_of(view, len(observation.views)) for view in observation.views]
+        frames = [drawing.part(trace, view, pictures, one) for view, one in zip(observation.views, most, strict=True)]
+        return el("div", *told, el("div", *frames, class_="frames" if len(frames) > 2 else ""), class_="observed")
     shown = [drawing.part(trace, view, pictures) for view in observation.views]
-    return el("div", el("small", "what came back"), el("p", error, observation.text), *shown, class_="observed")
+    return el("div", *told, *shown, class_="observed")

@@ -12,7 +12,7 @@ from PIL import Image
 from dataforge.errors import ExampleError
 from dataforge.geometry import Box
 from dataforge.media import REDUCING_GAP, MediaStore, blank, cut, fingerprint, to_jpeg
-from dataforge.records import Example, Scene, Trace, View
+from dataforge.records import Example, Trace, View
 
 QUALITY = 72
 PAGE_BYTES = 4_000_000
@@ -31,7 +31,7 @@ class Pictures:
         self._store = store
         self._left = PAGE_BYTES
 
-    def whole(self, example: Example | Scene, media: int, most: Size) -> tuple[str, str]:
+    def whole(self, example: Example, media: int, most: Size) -> tuple[str, str]:
         """The address of a picture scaled into `most`, or "" and a sentence that says why there is none."""
         try:
             image = self.opened(example, media)
@@ -53,15 +53,15 @@ class Pictures:
         """Where the same picture is shown in full size; nothing for a page that stands alone."""
         return ""
 
-    def opened(self, example: Example | Scene, media: int) -> Image.Image:
-        """A source picture; ExampleError where it is gone, changed, or named in a way that leads elsewhere."""
+    def opened(self, example: Example, media: int, time_s: float | None = None) -> Image.Image:
+        """A source picture, or a frame of a video; ExampleError where it is gone, changed, or badly named."""
         if media >= len(example.media) or not re.fullmatch(r"(\.[A-Za-z0-9]{1,8})?", example.media[media].suffix):
             raise ExampleError("media", "bad_name")
-        return self._store.open(example.media[media])
+        return self._store.open(example.media[media], time_s)
 
     def cut(self, example: Example, view: View) -> Image.Image:
         """A view, cut again; ExampleError also where no such view can be."""
-        image = self.opened(example, view.media)
+        image = self.opened(example, view.media, view.time_s)
         if view.width * view.height > VIEW_PIXELS or not Box(0, 0, *image.size).contains(view.box):
             raise ExampleError("media", "impossible_view")
         if view.blank:

@@ -8,7 +8,7 @@ from PIL import Image
 from dataforge.staged.paint import frames
 from dataforge.staged.plot import HEIGHT, RATE, WIDTH, Plot
 
-OPTIONS = {"preset": "veryfast", "crf": "20", "threads": "1", "g": "250"}
+OPTIONS = {"preset": "ultrafast", "crf": "20", "threads": "1", "g": "250"}
 
 
 def _yuv(image: Image.Image) -> av.VideoFrame:

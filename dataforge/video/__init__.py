@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from hashlib import file_digest
 from pathlib import Path
@@ -102,6 +102,15 @@ class Clips:
         wanted = {pts for pts in wanted if not (home / f"{pts}{SUFFIX}").exists()}
         if not wanted:
             return
+        self._decode(path, media, index, wanted)
+        self._since_counted += sum((home / f"{pts}{SUFFIX}").stat().st_size for pts in wanted)
+        if self._since_counted > self._kept_bytes / 16:
+            self._since_counted = 0
+            self._forget_oldest(home)
+
+    def _decode(self, path: Path, media: Media, index: Index, wanted: Collection[int]) -> None:
+        """Have the frames of these times written as files."""
+        home = self._home(media)
         home.mkdir(parents=True, exist_ok=True)
         request = {
             "job": "frames",
@@ -113,10 +122,6 @@ class Clips:
             "suffix": SUFFIX,
         }
         decoder().ask(request, self._limit_s)
-        self._since_counted += sum((home / f"{pts}{SUFFIX}").stat().st_size for pts in wanted)
-        if self._since_counted > self._kept_bytes / 16:
-            self._since_counted = 0
-            self._forget_oldest(home)
 
     def open(self, path: Path, media: Media, frame: Frame) -> Image.Image:
         """A frame, upright and in full resolution."""
