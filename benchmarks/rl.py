@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--peer", help="a python that has trl; only our side is measured without")
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--lessons", type=int, default=60, help="steps of teaching the student to look three times")
+    parser.add_argument("--lessons", type=int, default=120, help="steps of teaching the student to look three times")
     parser.add_argument("--long", type=int, default=0, help="also so many steps of ours, to see memory stand still")
     parser.add_argument("--side", choices=["ours", "trl"], help="measure this side in the folder and print its line")
     parser.add_argument("--folder", type=Path)
@@ -118,9 +118,9 @@ def make(folder: Path, lessons: int) -> None:
     learner = SharedLikelihood(load_student(str(folder / "student"), _recipe(1)), codec)
     optimizer = torch.optim.AdamW([one for one in learner.parameters() if one.requires_grad], 2e-3, (0.9, 0.99))
     conversations = [Conversation.of(str(number), *one) for number, one in enumerate(taught)]
-    for step in range(lessons):
+    for step in range(lessons):  # two questions a step, in turn
         optimizer.zero_grad()
-        loss = -learner(tree(conversations[: 4 if step % 2 else None], codec)).mean()
+        loss = -learner(tree(conversations[2 * step % QUESTIONS :][:2], codec)).mean()
         loss.backward()
         optimizer.step()
     sys.stderr.write(f"taught to a loss of {loss.item():.4f} a token\n")

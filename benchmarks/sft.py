@@ -1,6 +1,7 @@
 """Instruction tuning side by side with TRL's SFTTrainer: same student, traces, batch, mask, precision; one run.
 
     python benchmarks/sft.py --peer PYTHON          # an interpreter with trl, or DATAFORGE_TRL_PYTHON
+    python benchmarks/sft.py --shape 3b             # ours alone, random weights of a Qwen2.5-VL-3B's size: for a GPU
 
 Both train the tiny Qwen2.5-VL on the same posters in processes of their own, one after the other, twice in turn; TRL's
 process imports nothing of ours. TRL reads pictures that are cut already, ours cuts them from the posters. Traces are
@@ -11,7 +12,6 @@ no table. Tokens a second: from the end of the first step to the end of the last
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,8 +24,18 @@ ROOT = Path(__file__).parents[1]
 PEER = Path(__file__).with_name("sft_peer.py")
 
 
-def make_task(folder: Path, count: int, epochs: int, workers: int) -> dict[str, Any]:
+SHAPES = {
+    "tiny": {},
+    "3b": {"hidden": 2048, "layers": 36, "heads": 16, "vision_hidden": 1280, "vision_layers": 32, "vision_heads": 16},
+    "7b": {"hidden": 3584, "layers": 28, "heads": 28, "vision_hidden": 1280, "vision_layers": 32, "vision_heads": 16},
+}
+"""Sizes of students, of which only the vocabulary is small."""
+
+
+def make_task(folder: Path, shape: str, count: int, epochs: int, workers: int) -> dict[str, Any]:
     """Posters, their traces, the student, and both sides' settings, in a folder."""
+    import torch
+
     from training import tiny
     from training.templates import QWEN2_5_VL
 
@@ -41,7 +51,7 @@ def make_task(folder: Path, count: int, epochs: int, workers: int) -> dict[str, 
     (folder / "bench.yaml").write_text(json.dumps(content))
     command = [sys.executable, "-m", "dataforge.cli", "synth", "-m", "bench.yaml"]
     subprocess.run(command, cwd=folder, env=environment(), check=True, capture_output=True)
-    tiny.build(folder / "student")
+    tiny.build(folder / "student", size=tiny.Size(**SHAPES[shape]), initializer_range=0.08 if shape == "tiny" else 0.02)
     says = '"<|im_start|>" + message.role + "\\n" + said(message.content) + "<|im_end|>\\n"'
     assert says in QWEN2_5_VL
     marked = (
@@ -58,7 +68,8 @@ def make_task(folder: Path, count: int, epochs: int, workers: int) -> dict[str, 
         "batch": 8,
         "device_batch": 4,
         "longest": longest,
-        "bf16": False,
+        "bf16": torch.cuda.is_available(),
+        "checkpointing": shape != "tiny",
         "workers": workers,
     }
     (folder / "task.json").write_text(json.dumps(task))
@@ -99,6 +110,8 @@ def write_rows(folder: Path) -> int:
 
 def ours(folder: Path) -> None:
     """Our side, in a process of its own."""
+    import torch
+
     from dataforge.recipe import Sft
     from dataforge.runs import Run
     from training import sft
@@ -113,11 +126,16 @@ def ours(folder: Path) -> None:
         max_length=task["longest"],
         held_out=0,
         workers=task["workers"],
-        checkpointing=False,
+        checkpointing=task["checkpointing"],
         precision="bf16" if task["bf16"] else "fp32",
     )
     run = Run.open((folder / "runs" / "latest").resolve())
     job = sft.prepare(task["student"], open_set(run), recipe)
+    samples, every = sft.Samples(job.traces, job.codec, None), range(len(job.traces))
+    started = time.perf_counter()
+    for place in every:
+        samples[place]
+    made = time.perf_counter() - started
     began, ends, lines = time.perf_counter(), list[float](), list[Any]()
 
     def watch(progress: sft.Progress) -> None:
@@ -131,8 +149,9 @@ def ours(folder: Path) -> None:
         "tokens": sum(row.length for row in job.measured.rows),
         "learned": sum(row.learned for row in job.measured.rows),
         "ends": ends,
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak": sft.peak_bytes(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
         "losses": [line.loss for line in lines],
+        "worker": sum(row.length for row in job.measured.rows) / made,
         "waited": sum(line.waited for line in lines[1:]) / sum(line.seconds for line in lines[1:]),
     }
     (folder / "ours.json").write_text(json.dumps(told))
@@ -161,6 +180,7 @@ def rate(told: dict[str, Any], task: dict[str, Any]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", default=os.environ.get("DATAFORGE_TRL_PYTHON"), help="an interpreter with trl")
+    parser.add_argument("--shape", choices=list(SHAPES), default="tiny")
     parser.add_argument("--traces", type=int, default=32)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--workers", type=int, default=1)
@@ -170,26 +190,28 @@ def main() -> None:
     if chosen.ours:
         ours(chosen.ours)
         return
-    if not chosen.peer:
-        parser.error("name an interpreter that has trl: --peer PYTHON, or DATAFORGE_TRL_PYTHON")
+    sides = ("trl", "ours") if chosen.peer and chosen.shape == "tiny" else ("ours",)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        task = make_task(folder, chosen.traces, chosen.epochs, chosen.workers)
-        rounds = [{side: measured(folder, side, chosen.peer) for side in ("trl", "ours")} for _ in range(chosen.rounds)]
+        task = make_task(folder, chosen.shape, chosen.traces, chosen.epochs, chosen.workers)
+        rounds = [{side: measured(folder, side, chosen.peer) for side in sides} for _ in range(chosen.rounds)]
     first = rounds[0]
     for count in ("tokens", "learned"):
-        if first["ours"][count] != first["trl"][count]:
+        if any(first[side][count] != first["ours"][count] for side in sides):
             raise SystemExit(f"not the same work: {count} {first['ours'][count]} ours, {first['trl'][count]} TRL's")
     print(f"{first['ours']['tokens']} tokens an epoch, {first['ours']['learned']} learned; batch {task['batch']}")
     print(f"{'':6} {'tokens/s':>9} {'first step':>11} {'peak':>8}  first and last loss")
-    for side in ("trl", "ours"):
+    for side in sides:
         rates = statistics.median(rate(one[side], task) for one in rounds)
         begun = statistics.median(one[side]["ends"][0] for one in rounds)
         peak = max(one[side]["peak"] for one in rounds) / 1e6
         losses = first[side]["losses"]
         print(f"{side:6} {rates:9.0f} {begun:9.1f} s {peak:5.0f} MB  {losses[0]:.3f} {losses[-1]:.3f}")
-    gain = statistics.median(rate(one["ours"], task) / rate(one["trl"], task) for one in rounds)
-    print(f"ours / TRL: {gain:.2f}x; ours waited for data {first['ours']['waited']:.1%} of its time")
+    if len(sides) > 1:
+        gain = statistics.median(rate(one["ours"], task) / rate(one["trl"], task) for one in rounds)
+        print(f"ours / TRL: {gain:.2f}x")
+    print(f"ours waited for data {first['ours']['waited']:.1%} of its time;", end=" ")
+    print(f"one worker reads, cuts and renders {first['ours']['worker']:.0f} tokens/s")
 
 
 if __name__ == "__main__":

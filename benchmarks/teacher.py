@@ -8,7 +8,7 @@ A loopback endpoint with 200 ms latency (benchmarks/loopback.py) has a core of i
 take turns within a repetition. `window` is first arrival to last reply, as the endpoint saw it; CPU and memory are of
 the client's whole process tree as far as it was waited for; `ms a call` is the CPU between a small and a large number
 of calls, start-up left out. `ours` is the whole path behind cut pictures: request, reply, parse, four checks, reply
-cache, ledger, trace. There are 50 times as many calls as go at once, but with the peers at 256 at once 20 times as
+cache, ledger, trace. There are 50 times as many calls as go at once, but with the peers at 256 at once 10 times as
 many, since two of them hold all rows with their pictures in memory (0.7 MB a row and more). Peers need environments
 of their own (pins: datatrove[io]==0.10.1 httpx aiofiles aiosqlite xxhash; bespokelabs-curator==0.1.31;
 data-designer==0.9.6 data-designer-config==0.9.6 data-designer-engine==0.9.6; distilabel[openai,vision]==1.5.3
@@ -42,7 +42,7 @@ CLIENT, SERVER = CORES[0], CORES[-1]
 DELAY_S = 0.2
 ROUNDS, FEW_ROUNDS = 50, 10
 """Calls, in times of those in flight; and the smaller number that start-up is told by."""
-PEER_ROUNDS, FEW_PEER_ROUNDS = {64: 50, 256: 20}, 2
+PEER_ROUNDS, FEW_PEER_ROUNDS = {64: 50, 256: 10}, 2
 
 
 class Endpoint:
@@ -127,7 +127,7 @@ def speed(base: Path, repeat: int, rounds: int, at: list[int]) -> None:
 def against_peers(base: Path, peers: dict[str, Path], repeat: int, at: list[int]) -> None:
     """dataforge beside the engines that somebody would use instead."""
     for most in at:
-        race(["bare", "ours", *peers], most, (FEW_PEER_ROUNDS, PEER_ROUNDS.get(most, 20)), base, peers, repeat)
+        race(["bare", "ours", *peers], most, (FEW_PEER_ROUNDS, PEER_ROUNDS.get(most, 10)), base, peers, repeat)
 
 
 def race(

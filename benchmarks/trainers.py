@@ -8,6 +8,7 @@ of its SFTTrainer on a tiny LLaVA made here.
 """
 
 import importlib
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -153,6 +154,9 @@ def verl_sft(folder: Path) -> str:
         {"max_length": 30000, "truncation": "error", "ignore_input_ids_mismatch": True, "image_patch_size": 14}
     )
     rows = MultiTurnSFTDataset(str(folder / "train.parquet"), processor.tokenizer, terms, processor)
+    assert all(isinstance(message["content"], str) for messages in rows.messages for message in messages)
+    if importlib.util.find_spec("qwen_vl_utils") is None:  # needs torchvision, which has no build for every machine
+        return f"{len(rows)} rows read by MultiTurnSFTDataset; pictures not opened, for qwen_vl_utils isn't here"
     learned = [int(rows[number]["loss_mask"].sum()) for number in range(len(rows))]
     assert all(learned)
     return f"{len(rows)} rows through MultiTurnSFTDataset; tokens learned {min(learned)} to {max(learned)}"
@@ -178,7 +182,11 @@ def tiny_processor(folder: Path) -> Any:
     import pyarrow.parquet
 
     rows = pyarrow.parquet.read_table(folder / "train.parquet").to_pylist()
-    return tiny_llava([json.dumps(row.get("messages") or row["prompt"]) for row in rows])[1]
+    processor = tiny_llava([json.dumps(row.get("messages") or row["prompt"]) for row in rows])[1]
+    # verl asks every image processor for its patch, and the tokenizer for the template
+    processor.image_processor.patch_size = 14
+    processor.tokenizer.chat_template = processor.chat_template
+    return processor
 
 
 def pixel_reasoner_sft(folder: Path) -> str:

@@ -455,6 +455,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The first complaint of a validation in one line, with the nearest known option."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing" and where in model.model_fields:
+        means = model.model_fields[where].description
+        return f"it needs {where!r}" + (f": {means}" if means else "")
     if first["type"] != "extra_forbidden":
         return f"{where}: {first['msg']}, got {first['input']!r}" if where else str(first["msg"])
     known = _known_keys(model, first["loc"])

@@ -28,6 +28,8 @@ from dataforge.records import Example, Known, Region, Scene
 SUBJECTS = ("object", "colour", "material", "text", "count")
 LEAST_SIDE_PX = 8
 """Of a place: fewer source pixels show nothing, however they are enlarged."""
+LONGEST = 300
+"""Characters of a question, of its target, of a choice."""
 NAMES_THE_CROP = re.compile(
     r"\b(crop(ped)?|zoom(ed)?|enlarged?|close-?up|bounding box|coordinates?|(second|first|other) (picture|image)|"
     r"(image|picture) \d|(red|marked|highlighted) (box|rectangle)|this (part|place|region|section))\b",
@@ -188,6 +190,8 @@ def posed(reply: Reply | None, scene: Scene, region: Region, seed: int) -> Examp
     options = [re.sub(r"^\s*\(?[A-Da-d][.):]\s+", "", " ".join(str(one).split())) for one in choices]
     if not all(options) or len({option.casefold() for option in options}) < 4:
         raise refused("bad_question", f"the choices are not four different ones: {options}")
+    if max(map(len, (question, target, *options))) > LONGEST:
+        raise refused("bad_question", f"longer than {LONGEST} characters")
     if reply.get("subject") not in SUBJECTS:
         raise refused("bad_question", f"about {reply.get('subject')!r}, not {', '.join(SUBJECTS)}")
     if found := NAMES_THE_CROP.search(f"{question} {target}"):

@@ -41,6 +41,9 @@ class Sft(Part):
     clip: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
     freeze_vision: bool = True
     lora: Lora | None = None
+    student: dict[str, Any] = Field(
+        default={}, description="values of the manifest's student that differ in this one; traces are cut anew for it"
+    )
     mistakes: Learn | None = Field(default=None, description="learned of a deliberate mistake; none: as the trace says")
     system: str | None = Field(default="You are a helpful assistant.", description="opens the system turn")
     max_length: int = Field(default=16384, ge=16, description="tokens of a trace, those of its images included")
@@ -104,6 +107,10 @@ class Rl(Part):
     forced_look: float = Field(
         default=0.0, ge=0, lt=1, description="share of rollouts made to begin with a call, with importance weights"
     )
+    broken: Literal["drop", "wrong"] = Field(
+        default="drop",
+        description="rollouts without an answer of their own: left out (Mini-o3), or worth nothing (paper)",
+    )
     temperature: float = Field(default=1.0, gt=0)
     turns: int = Field(default=6, ge=1, description="of a rollout, the answer's included")
     turn_tokens: int = Field(default=2048, ge=1, description="sampled in one turn, at most")
@@ -145,6 +152,8 @@ def laid_over(recipe: Part, changes: list[str]) -> Any:
         for name in outer:
             inside[name] = inside.get(name) or {}
             inside = inside[name]
+            if not isinstance(inside, dict):
+                raise UsageError(f"{change!r}: {name} holds no values of its own")
         inside[last] = _value(text)
     try:
         return type(recipe)(**content)

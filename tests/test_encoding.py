@@ -1,5 +1,8 @@
 """Traces as token ids, mask, positions and pixels, against the students' own templates, processors and models."""
 
+import copy
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,7 @@ from training import batches, templates, tiny
 from training.encoding import Codec, message
 from training.likelihood import Likelihood
 from training.preview import pieces
-from training.render import pictures, render, whole_ids
+from training.render import pictures, render
 from training.trace_set import open_set
 
 PATCH = {"qwen2_5_vl": 28, "qwen3_vl": 32}
@@ -67,6 +70,17 @@ def marked(encoding: Any) -> str:
         f"({piece.tokens})" if piece.view else f"⟦{piece.text}⟧" if piece.learned else piece.text
         for piece in pieces(encoding)
     )
+
+
+def whole_ids(trace: Trace, codec: Codec) -> list[int]:
+    """Token ids of the trace's text, rendered and read at once: what `render` has to reach turn by turn."""
+    turns = chat.turns(trace, codec.operations, codec.student, system=codec.system, beside=codec.beside)
+    shown = iter(trace.all_views)
+    ids: list[int] = []
+    for one in codec.encode(codec.text([message(turn) for turn in turns])):
+        rows, columns = codec.grid(next(shown)) if one == codec.image_id else (1, 1)
+        ids += [one] * (rows * columns)
+    return ids
 
 
 # ------------------------------------------------------------------------------------------- golden texts and ids
@@ -455,6 +469,8 @@ def test_a_picture_that_is_no_longer_what_was_recorded_is_not_trained_on(runs: C
     other = tuple(one.model_copy(update={"sha256": "0" * 64}) for one in trace.views)
     with pytest.raises(ExampleError, match="other_pixels"):
         list(pictures(trace.model_copy(update={"views": other}), run.store))
+    elsewhere = trace.provenance.model_copy(update={"pillow": "9.0"})  # where the last bit may round otherwise
+    assert list(pictures(trace.model_copy(update={"views": other, "provenance": elsewhere}), run.store))
 
 
 def test_mistakes_can_be_learned_by_another_rule(
@@ -472,3 +488,23 @@ def test_a_set_knows_its_operations_and_leaves_out_what_was_rejected(runs: Calla
     assert [traces.trace(place).id for place in range(len(traces))] == [trace.id for trace in run.traces()]
     assert [operation.name for operation in traces.operations] == ["zoom_in"]
     assert message(ChatTurn("assistant", (Part("a"), Part("b"))))["content"] == "ab"
+
+
+@pytest.mark.skipif("DATAFORGE_TRL_PYTHON" not in os.environ, reason="needs TRL's copies of the real templates")
+@pytest.mark.parametrize(("family", "calls"), FORMS)
+def test_our_templates_render_what_the_real_ones_do(
+    family: str, calls: str, codecs: dict[tuple[str, str], Codec], runs: Callable[[str, str], Run]
+) -> None:
+    """TRL keeps the checkpoints' own templates; they are read where it is installed."""
+    where = "import trl.chat_templates as one; print(list(one.__path__)[0])"
+    found = subprocess.run(
+        [os.environ["DATAFORGE_TRL_PYTHON"], "-c", where], capture_output=True, text=True, check=True
+    )
+    own = codecs[family, calls]
+    tokenizer = copy.deepcopy(own.tokenizer)
+    tokenizer.chat_template = (Path(found.stdout.strip()) / f"{family}.jinja").read_text()
+    real = Codec(tokenizer, own.image_processor, own.student, own.operations)
+    for trace in runs(family, calls).traces():
+        ours, theirs = render(trace, own), render(trace, real)
+        assert (ours.ids, ours.learn) == (theirs.ids, theirs.learn)
+        assert theirs.ids == whole_ids(trace, real)

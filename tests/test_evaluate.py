@@ -338,12 +338,34 @@ def test_two_protocols_are_never_compared(played: Played, tmp_path: Path) -> Non
     assert plan.protocol(spoken.manifest) == plan.protocol(played.runs["with"].manifest)
 
 
-def test_one_model_twice_is_told_apart(played: Played, tmp_path: Path) -> None:
+def test_one_model_asked_in_two_ways_is_told_apart_and_its_arms_stay_together(played: Played, tmp_path: Path) -> None:
     with TeacherServer(say=eyes.eyes) as server:
-        warm = one_arm(played.data, server.url, tmp_path, teacher={"temperature": 0.7})
-    made = board.board([played.runs["with"], warm])
-    assert len({row.model for row in made.rows}) == 2
-    assert [gap.over_model for gap in made.gaps] == [made.rows[0].model]
+        plans = eyes.planned(played.data, server.url, ("without", "with"), teacher={"temperature": 0.7}, limit=3)
+        warm = [eyes.play(one, tmp_path) for one in plans]
+    made = board.board([played.runs["without"], played.runs["with"], *warm])
+    cold, hot = made.rows[0].model, made.rows[2].model
+    assert [(row.model, row.arm) for row in made.rows] == [
+        *((cold, arm) for arm in ("without", "with")),
+        *((hot, arm) for arm in ("without", "with")),
+    ]
+    assert cold != hot
+    assert {(gap.model, gap.arm, gap.over_model, gap.over_arm) for gap in made.gaps} == {
+        (cold, "with", cold, "without"),
+        (hot, "with", hot, "without"),
+        (hot, "with", cold, "with"),
+        (hot, "without", cold, "without"),
+    }
+    assert [gap.gain.n for gap in made.gaps if gap.over_model != gap.model] == [3, 3]
+    assert "3 to 8 questions" in made.notes[0]
+
+
+def test_a_run_without_a_played_question_is_said(played: Played, tmp_path: Path) -> None:
+    with TeacherServer("bad_request") as server:
+        bad = one_arm(played.data, server.url, tmp_path, limit=1)
+    made = board.board([played.runs["with"], bad])
+    assert made.notes == (f"{bad.folder.name}: no question has been played",)
+    with pytest.raises(UsageError, match="no run of these has a played question"):
+        board.board([bad])
 
 
 def test_the_same_cells_in_terminal_and_markdown(played: Played) -> None:

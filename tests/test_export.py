@@ -3,7 +3,10 @@
 import contextlib
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from typer.testing import CliRunner
 
 from dataforge import plugins
 from dataforge.chat import Turn
+from dataforge.cli import app
 from dataforge.dialect import read
 from dataforge.episode import stage
 from dataforge.errors import ExampleError, UsageError
@@ -284,6 +289,41 @@ def test_a_release_comes_back_as_traces_that_can_be_filtered(exported: Any, run:
     assert sift(Run.open(made.run.folder), ("well_formed", "answer", "replay")).kept == 6
     again = import_release(release, None, answers, Terms("0..1", 0.0), tmp_path, lambda done: None)
     assert again.traces == 0  # it goes on where it stood
+
+
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "openai"])
+def test_the_trainers_own_code_loads_the_export(layout: str, exported: Any, tmp_path: Path) -> None:
+    """By the script that README names; skipped where that trainer isn't installed."""
+    script = Path(__file__).parents[1] / "benchmarks" / "trainers.py"
+    command = [sys.executable, str(script), layout, str(exported(layout)[0].folder)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HOME": str(tmp_path)})
+    if done.returncode == 3:
+        pytest.skip(done.stdout.strip())
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f"{layout}: 6 rows" in done.stdout
+
+
+def test_the_commands_say_what_they_did(run: Run, tmp_path: Path) -> None:
+    def ask(*command: str) -> tuple[int, str, str]:
+        said = CliRunner().invoke(app, command)
+        return said.exit_code, said.stdout, said.stderr if said.exception is None else str(said.exception)
+
+    out, runs = tmp_path / "pr", tmp_path / "runs"
+    asked = ("pixel_reasoner_sft", str(run.folder), "--out", str(out), "--set", "quality=95", "--json")
+    code, told, _ = ask("export", *asked, "--dry-run")
+    assert (code, json.loads(told)["rows"], out.exists()) == (0, 6, False)
+    code, told, _ = ask("export", *asked)
+    assert (code, json.loads(told)["rows"], json.loads(told)["flags_lost"]) == (0, 6, 4)
+    code, _, complaint = ask("export", "trl", str(run.folder), "--out", str(tmp_path / "x"), "--set", "by_turn")
+    assert "write NAME=VALUE" in complaint
+    code, told, _ = ask(
+        "import", "pixel-reasoner", str(out / "release.json"), "--padding", "0", "--runs", str(runs), "--json"
+    )
+    assert (code, json.loads(told)["kept"]) == (0, 6)
+    code, _, complaint = ask("import", "pixel-reasoner", str(out / "release.json"), "--box-unit", "inches")
+    assert "one of pixels, 0..1, 0..1000" in complaint
+    code, _, complaint = ask("import", "llava", str(out / "release.json"))
+    assert "there is pixel-reasoner" in complaint
 
 
 def test_what_a_release_gets_wrong_is_counted_by_reason(exported: Any, tmp_path: Path) -> None:

@@ -19,9 +19,8 @@ LAYERS = [
     | set("answers reading workers marks ordering".split())
     | set("alike.likeness alike.wording filter.verdicts".split())
     | set("ask.replies ask.tolerant ask.prices ask.tokens ask.budget".split()),
-    set(
-        "episode chat dialect transcript operations posters staged scenes pages sentences sentences_video shown ask alike".split()
-    ),
+    set("episode chat dialect transcript operations shown ask alike".split())
+    | set("posters staged scenes pages sentences sentences_video".split()),
     set("locate compose write pose sources teachers checks exporters".split()),
     set("synth filter ask.batch ask.batch_api ask.gathering ask.cache report survey show view diff doctor".split())
     | set("evaluate publish".split()),

@@ -131,18 +131,18 @@ def test_paths_name_the_source_that_they_are_for(tmp_path: Path) -> None:
 
 
 def test_one_run_makes_the_papers_composition_offline(tmp_path: Path) -> None:
-    chosen = manifest.load(manifest.shipped("pixel_reasoner"), {"limit": 4, "workers": 2})
+    chosen = manifest.load(manifest.shipped("pixel_reasoner"), {"limit": 3, "workers": 2})
     with Run.start(tmp_path, chosen) as run:
         progress = synth(run)
     traces = list(run.traces())
-    assert (progress.read, len(traces)) == (4, progress.kept + progress.rejected)
+    assert (progress.read, len(traces)) == (3, progress.kept + progress.rejected)
     assert progress.kept >= 3
     sources = Counter(trace.example.source for trace in traces)
     parts = plugins.build("source", chosen.source).parts
     assert set(sources) == {one.source.name for one in parts}
     assert {trace.provenance.posed for trace in traces if trace.example.source == "photos"} == {True}
     assert {trace.provenance.posed for trace in traces if trace.example.source != "photos"} == {False}
-    again = manifest.load(manifest.shipped("pixel_reasoner"), {"limit": 4, "workers": 1})
+    again = manifest.load(manifest.shipped("pixel_reasoner"), {"limit": 3, "workers": 1})
     with Run.start(tmp_path / "again", again) as other:
         synth(other)
     assert other.traces_path.read_bytes() == run.traces_path.read_bytes()

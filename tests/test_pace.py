@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from dataforge.ask import pace as pacing
-from dataforge.ask.pace import Bucket, Lane, Pace, Place
+from dataforge.ask import lane as lanes
+from dataforge.ask.lane import Bucket, Lane
+from dataforge.ask.pace import Pace, Place
 from dataforge.errors import ExampleError, UsageError
 from dataforge.plugins import Setback
 
@@ -34,12 +35,23 @@ def played(lane: Lane, seconds: float, took_s: Callable[[Lane], float], start: f
 
 def test_it_starts_modest_and_doubles_to_what_is_allowed() -> None:
     lane = Lane(0, 256)
-    assert lane.allowed == 1, "the first call goes alone"
     sent = played(lane, 0.45, lambda _: 0.2)
-    assert sum(at < 0.2 for at in sent) == 1
-    assert pacing.START < lane.allowed <= 4 * pacing.START
+    assert sum(at < 0.2 for at in sent) == 1, "the first call goes alone"
+    assert lanes.START < lane.allowed <= 4 * lanes.START
     played(lane, 1.5, lambda _: 0.2, start=0.45)
     assert lane.allowed == 256
+
+
+def test_a_slow_model_is_not_waited_for_with_one_call() -> None:
+    sent = played(Lane(0, 256), 3.0, lambda _: 30.0)
+    assert sum(at < lanes.ALONE_S for at in sent) == 1
+    assert len(sent) == lanes.START
+
+
+def test_a_round_has_twice_the_calls_of_the_one_before() -> None:
+    sent = played(Lane(0, 1024), 1.2, lambda _: 0.2)
+    rounds = [sum(0.2 * number <= at < 0.2 * (number + 1) for at in sent) for number in range(6)]
+    assert rounds == pytest.approx([1, 32, 64, 128, 256, 512], rel=0.05)
 
 
 def test_it_stops_growing_where_replies_only_get_slower() -> None:
@@ -54,7 +66,7 @@ def test_it_does_not_grow_unused() -> None:
     for number in range(2000):
         lane.enter(number)
         lane.answered(number + 0.2, 0.2)
-    assert lane.allowed == pacing.START
+    assert lane.allowed == lanes.START
 
 
 def test_a_refusal_makes_fewer_and_time_makes_more_again() -> None:
@@ -64,7 +76,7 @@ def test_a_refusal_makes_fewer_and_time_makes_more_again() -> None:
         lane.enter(2.0)
     for _ in range(10):
         lane.refused(2.0, 2.0, 1.0)
-    assert lane.allowed == int(256 * pacing.FEWER)
+    assert lane.allowed == int(256 * lanes.FEWER)
     assert lane.wait_s(2.5) == pytest.approx(0.5)
     played(lane, 10.0, lambda _: 0.2, start=3.0)
     assert lane.allowed > 240
@@ -128,7 +140,7 @@ def test_days_do_not_overflow_anything() -> None:
     for number in range(5000):
         lane.enter(1e6)
         (lane.failed if number % 2 else lambda now, since: lane.refused(now, since, None))(1e6, 1e6)
-    assert lane.pause_until <= 1e6 + pacing.LONGEST_ASIDE_S
+    assert lane.pause_until <= 1e6 + lanes.LONGEST_ASIDE_S
 
 
 def test_a_bucket_never_gives_more_in_a_minute() -> None:
@@ -241,7 +253,7 @@ def test_a_failing_endpoint_is_set_aside_and_tried_again() -> None:
         return first, asked
 
     first, later = run(scene())
-    assert first.count(1) <= pacing.AILING + 4
+    assert first.count(1) <= lanes.AILING + 4
     assert later.count(1) > 50
 
 

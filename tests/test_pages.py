@@ -25,6 +25,7 @@ from dataforge.records import Failure
 from tests.test_pose import run_all
 
 needs_chromium = pytest.mark.skipif(chromium.program() is None, reason="no Chromium on this machine")
+needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc")
 STYLE = "body { margin: 10px; font: 20px/1 sans-here } p { margin: 0; color: #000 } .gone { visibility: hidden }"
 
 
@@ -93,6 +94,7 @@ def test_drawn_pages_become_traces(tmp_path: Path) -> None:
 
 
 @needs_chromium
+@needs_proc
 def test_the_browser_goes_with_the_process_that_started_it() -> None:
     code = (
         "import time; from dataforge.pages.chromium import browser, render;"
@@ -117,6 +119,17 @@ def _alive(pid: int) -> bool:
     except OSError:
         return False
     return state != "Z"
+
+
+@needs_chromium
+@needs_proc
+def test_the_browser_is_not_told_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    browser = chromium.Chromium()
+    try:
+        assert b"sk-secret" not in Path(f"/proc/{browser._pid}/environ").read_bytes()
+    finally:
+        browser.close()
 
 
 @needs_chromium

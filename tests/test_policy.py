@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import json
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from dataforge.plugins import Message, Reply, Request, Row, build
 from dataforge.runs import Run
 from tests import eyes, zoomer
 from tests.servers import TeacherServer
+from tests.test_cli import call
 from training import policy, tiny
 from training.encoding import SYSTEM, Codec
 from training.render import pictures, render
@@ -152,6 +154,9 @@ def test_a_local_model_gets_the_views_own_pixels(student: Student, tmp_path: Pat
     bench = Bench(local(student)[0], tmp_path / "media")
     opened = bench.open(next(row for row in bench.source.read() if isinstance(row, Row)))
     assert fingerprint(decode(opened.pictures[0].jpeg)) == opened.views[0].sha256
+    shown = Request("play", (Message("user", (opened.pictures[0],)),), {})
+    tokens = opened.views[0].width * opened.views[0].height // 28**2
+    assert 0 <= build("teacher", local(student)[0].teacher).forecast(shown)[0] - tokens < 20
 
 
 def test_a_student_is_known_by_its_weights_and_not_by_its_place(student: Student, tmp_path: Path) -> None:
@@ -170,6 +175,16 @@ def test_a_student_is_known_by_its_weights_and_not_by_its_place(student: Student
     other = build("teacher", spec | {"path": str(trained)})
     with pytest.raises(UsageError, match="no longer holds the weights"):
         asyncio.run(other.check())
+
+
+def test_two_students_of_one_name_are_told_apart_on_the_command_line(student: Student, tmp_path: Path) -> None:
+    for place in ("one", "two"):
+        shutil.copytree(student.folder, tmp_path / place / "student")
+    flags = ("--benchmark", "vstar", "--path", student.data, "--arm", "with", "--dry-run", "--json")
+    found = call("eval", *flags, "--local", "one/student", "--local", "two/student", cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert [plan["model"] for plan in json.loads(found.stdout)] == ["policy one-student", "policy two-student"]
+    assert json.loads(found.stdout)[0]["cost_usd"] == 0
 
 
 def test_a_folder_without_a_model_and_a_conversation_without_room_are_refused(student: Student, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Publishing into a folder: what is loaded is what was recorded, can be proven, and comes back as a run."""
 
+import hashlib
 import io
 import json
 import re
@@ -15,18 +16,21 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dataforge import publish
+from dataforge.episode import Episode, used
 from dataforge.errors import UsageError
 from dataforge.filter import sift
 from dataforge.manifest import Push, parse
 from dataforge.marks import Mark, write_mark
 from dataforge.media import to_jpeg
+from dataforge.operations.select_frames import SelectFrames
 from dataforge.publish import features
 from dataforge.publish.choosing import Entry, choose
+from dataforge.publish.exporting import export
 from dataforge.publish.places import Folder, entries
 from dataforge.publish.record import RECORD, public_manifest, read_record
 from dataforge.publish.shards import GROUP_BYTES, ShardWriter, weigh
 from dataforge.publish.splits import Splits
-from dataforge.records import to_line
+from dataforge.records import Call, Example, Limits, Overview, Provenance, Step, Student, Trace, to_line
 from dataforge.runs import Run
 from tests import drawn_run
 
@@ -379,6 +383,39 @@ def test_a_set_with_a_hostile_name_in_its_media_leaves_nothing_outside(copy: Pat
     assert not list(tmp_path.rglob("evil*"))
 
 
+def test_a_video_goes_out_as_frames_beside_its_file_and_comes_back(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    from tests import clips
+
+    with Run.start(tmp_path / "runs", drawn_run.manifest("clips")) as run:
+        media = run.store.add_video(clips.write(tmp_path / "clip.mp4", 40), "CC0", "clip")
+        asked = {"question": "Which number?", "answers": ("7",), "source": "clips", "media": (media,)}
+        example = Example(id="clip", group="clip", **asked)
+        operation, student = SelectFrames(max_pixels=28 * 28 * 64), Student(video=Overview(frames=4))
+        episode = Episode(example, run.store, [operation], student, Limits())
+        call = Call(name="select_frames", arguments={"target_frames": [2, 3]})
+        look = Step(thought="Closer.", call=call, observation=episode.act(call))
+        made = Provenance(version="0", manifest="0", operations=used([operation]), student=student)
+        steps = (look, Step(thought="It is 7.", role="answer"))
+        told = {"steps": steps, "answer": "7", "kind": "single", "provenance": made}
+        run.append(Trace(id="clip", example=example, views=episode.opening, **told))
+    sift(run, ("well_formed", "replay"))
+    publish.push([run], TERMS, Folder(tmp_path / "set"))
+    row, source = rows(tmp_path / "set", "traces")[0], rows(tmp_path / "set", "media")[0]
+    assert len(row["images"]) == 6
+    assert source["image"] is None
+    assert weigh(run.store.path(media)).sha256 == source["sha256"] == hashlib.sha256(source["video"]).hexdigest()
+    findings = publish.verify(tmp_path / "set")
+    assert (findings.ok, findings.replayed) == (True, 1), findings.told
+    back = publish.pull(tmp_path / "set", tmp_path / "back")
+    assert (back.folder / "kept.jsonl").read_bytes() == (run.folder / "kept.jsonl").read_bytes()
+    asked_of = export(back, "pixel_reasoner_rl", tmp_path / "rl")
+    (query,) = pyarrow.parquet.read_table(asked_of.file).to_pylist()
+    assert (len(query["image"]), query["is_video"]) == (4, True)
+    told_as = json.loads(export(back, "pixel_reasoner_sft", tmp_path / "sft").file.read_text())[0]["message_list"]
+    assert len(told_as[1]["content"][1]["video"]) == 4
+
+
 # ---------------------------------------------------------------------------------------------------- the parts
 
 
@@ -462,3 +499,15 @@ def test_the_card_says_what_the_hub_and_people_ask(made: Path) -> None:
         Image.open(made / path).verify()
     for name in ("kinds", "evidence", "rejected"):
         assert f"plots/{name}.png" in text
+
+
+def test_a_foreign_record_leads_nowhere_else(copy: Path, tmp_path: Path) -> None:
+    record = json.loads((copy / RECORD).read_text())
+    for change in (
+        {"files": {"data/traces/../../../../etc/passwd": next(iter(record["files"].values()))}},
+        {"runs": [record["runs"][0] | {"name": "../../away"}]},
+    ):
+        (copy / RECORD).write_text(json.dumps(record | change))
+        for command in (publish.verify, lambda folder: publish.pull(folder, tmp_path / "runs")):
+            with pytest.raises(UsageError, match=r"dataforge\.json, field (files|runs)"):
+                command(copy)

@@ -223,7 +223,14 @@ def _environment() -> dict[str, str]:
 
 
 def fact(**changes: Any) -> Fact:
-    told: dict[str, Any] = {"group": "a", "source": "drawn", "medium": "image", "ended": "answer", "correct": True}
+    told: dict[str, Any] = {
+        "group": "a",
+        "source": "drawn",
+        "medium": "image",
+        "ended": "answer",
+        "correct": True,
+        "counts": True,
+    }
     told |= {"calls": 0, "ran": 0, "bonus": 0.0, "penalty": 0.0, "reward": 1.0, "advantage": 0.0}
     return Fact(**(told | {"sampled": 10, "length": 100, "surprise": 5.0} | changes))
 
@@ -233,7 +240,7 @@ def test_what_is_measured_of_a_step() -> None:
         fact(),
         fact(correct=False, calls=1, ran=1, reward=0.1, bonus=0.1),
         fact(calls=2, ran=1, group="b", source="other"),
-        fact(ended="length", correct=False, group="b", calls=1),
+        fact(ended="length", counts=False, correct=False, group="b", calls=1),
     ]
     seen = measure(facts)
     assert seen["accuracy"] == pytest.approx(2 / 3)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,13 +16,20 @@ from hypothesis import strategies as st
 pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 import torch
+from pydantic import ValidationError
+from typer.testing import CliRunner
 
+from dataforge import chat
+from dataforge.cli import app
+from dataforge.episode import replay
 from dataforge.errors import UsageError
-from dataforge.recipe import Lora, Sft
-from dataforge.runs import Run
+from dataforge.recipe import Lora, Sft, laid_over
+from dataforge.records import Verdict
+from dataforge.runs import Run, write_lines
 from tests import tiny_run
 from training import batches, checkpoints, plan, sft, tiny
 from training.feed import Samples
+from training.render import render
 from training.trace_set import open_set
 
 SMALL = tiny.Size(hidden=64, layers=2, heads=4, vision_hidden=32, vision_layers=1, vision_heads=2, vocabulary=1024)
@@ -48,7 +56,7 @@ def lines(out: Path) -> list[dict[str, Any]]:
     """The metrics, without what a clock or the machine says."""
     kept = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [
-        {k: v for k, v in line.items() if k not in ("seconds", "waited", "memory_gb") and v is not None}
+        {k: v for k, v in line.items() if k not in ("gpus", "seconds", "waited", "memory_gb") and v is not None}
         for line in kept
     ]
 
@@ -168,21 +176,15 @@ def test_two_processes_give_the_losses_of_one(
     student: str, run: Run, tmp_path: Path, reference: list[dict[str, Any]]
 ) -> None:
     changes = [f"--set={key}={json.dumps(value)}" for key, value in recipe(epochs=2).model_dump().items()]
-    command = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-    ]
-    command += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "dataforge.cli"]
-    command += ["train", "sft", str(run.folder), "--student", student, "--out", str(tmp_path), *changes]
+    # accelerate's launcher starts one process only where there is no GPU: this is what it runs where there are some
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+    command += ["-m", "dataforge.cli", "train", "sft", str(run.folder), "--student", student]
+    command += ["--out", str(tmp_path), *changes]
     settings = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
-    done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr[-3000:]
+    told = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["gpus"] for line in told] == [2, 2]
     _assert_alike(lines(tmp_path), reference)
     assert done.stdout.count("metrics.jsonl") == 1
 
@@ -258,12 +260,15 @@ def test_the_vision_tower_stands_still_if_it_is_frozen(frozen: bool, student: st
     assert any("language_model" in name for name in moved)
 
 
-def test_tied_weights_stay_tied(run: Run, tmp_path: Path) -> None:
+def test_the_checkpoint_is_as_the_one_it_began_from_tied_weights_included(run: Run, tmp_path: Path) -> None:
     folder = tiny.build(tmp_path / "tied", size=SMALL, tie=True)
+    (folder / "video_preprocessor_config.json").write_text("{}")
     job = sft.prepare(str(folder), open_set(run), recipe(epochs=3, save_every=1))
     with pytest.raises(Killed):
         sft.train(job, tmp_path / "out", killed_at(2))
-    model = model_of(sft.train(job, tmp_path / "out"))
+    trained = sft.train(job, tmp_path / "out")
+    assert {path.name for path in trained.iterdir()} == {path.name for path in folder.iterdir()}
+    model = model_of(trained)
     assert model.lm_head.weight is model.model.language_model.embed_tokens.weight
     assert not torch.equal(model.lm_head.weight, model_of(folder).lm_head.weight)
 
@@ -283,3 +288,196 @@ def test_traces_are_held_out_by_group_and_measured(student: str, tmp_path: Path)
     with torch.no_grad():
         own = model_of(tmp_path / "out" / "student")(**batch.model_inputs, labels=labels).loss
     assert told[-1]["held_out_loss"] == pytest.approx(float(own), rel=1e-4)
+
+
+# ------------------------------------------------------------------------------------------------- another student
+
+
+@pytest.mark.parametrize(("calls", "unit"), [("tagged", "pixels"), ("native", "0..1000")])
+def test_a_set_is_cut_anew_for_a_student_with_other_squares(calls: str, unit: str, run: Run, tmp_path: Path) -> None:
+    folder = str(tiny.build(tmp_path / "three", "qwen3_vl", size=SMALL))
+    with pytest.raises(UsageError, match=r"--set student\.patch=32"):
+        sft.prepare(folder, open_set(run), FAST)
+    other = {"patch": 32, "min_pixels": 4096, "max_pixels": 16384, "calls": calls, "box_unit": unit}
+    job = sft.prepare(folder, open_set(run), recipe(epochs=1, student=other))
+    for place, recorded in enumerate(run.traces()):
+        trace = job.traces.trace(place)
+        assert not list(replay(trace, run.store))
+        assert [step.thought for step in trace.steps] == [step.thought for step in recorded.steps]
+        for new, old in zip(trace.all_views, recorded.all_views, strict=True):
+            assert min(new.box.coverage(old.box), old.box.coverage(new.box)) > 0.9
+            assert (new.width % 32, new.height % 32) == (0, 0)
+        written = json.dumps(chat.to_messages(trace, job.traces.operations, job.traces.student, system=None))
+        assert ("tool_calls" in written) == (calls == "native" and bool(trace.looks))
+    sft.train(job, tmp_path / "out")
+    assert lines(tmp_path / "out")[0]["loss"] > 0
+    with pytest.raises(UsageError, match=r"did you mean 'patch'"):
+        sft.prepare(folder, open_set(run), recipe(student={"path": 32}))
+
+
+def test_only_the_dialect_changes_where_the_views_fit(student: str, run: Run) -> None:
+    job = sft.prepare(student, open_set(run), recipe(student={"box_unit": "0..1"}))
+    assert [job.traces.trace(place) for place in range(3)] == list(run.traces())
+    text = job.codec.tokenizer.decode(render(job.traces.trace(0), job.codec).ids)
+    assert '"bbox_2d": [0.5, 0.5, 1.0, 1.0]' in text
+
+
+# ---------------------------------------------------------------------------------------------------------- bad input
+
+
+def copied(run: Run, folder: Path) -> Run:
+    """The run in another place, to be spoiled there."""
+    shutil.copytree(run.folder, folder)
+    return Run.open(folder)
+
+
+def test_a_trace_of_another_schema_is_named_by_file_line_and_field(run: Run, tmp_path: Path) -> None:
+    spoiled = copied(run, tmp_path / "run")
+    text = spoiled.traces_path.read_text().splitlines()
+    for line, words in (
+        (text[1].replace('"schema_version":1', '"schema_version":9'), r"line 2, field schema_version"),
+        (text[1].replace('"answer":', '"reply":'), r"line 2, field answer: Field required"),
+        (text[1][:-9], r"line 2, field the line: Invalid JSON"),
+    ):
+        spoiled.traces_path.write_text("\n".join([text[0], line, text[2]]) + "\n")
+        with pytest.raises(UsageError, match=words):
+            open_set(spoiled)
+
+
+def test_a_picture_that_is_gone_is_known_before_the_model_is_loaded(student: str, run: Run, tmp_path: Path) -> None:
+    spoiled = copied(run, tmp_path / "run")
+    media = next(iter(spoiled.traces())).example.media[0]
+    spoiled.store.path(media).unlink()
+    with pytest.raises(UsageError, match=r"trace square-0: its picture squares 0 is not in"):
+        sft.prepare(student, open_set(spoiled), FAST)
+
+
+def test_a_picture_that_breaks_on_the_way_stops_the_training(student: str, run: Run, tmp_path: Path) -> None:
+    spoiled = copied(run, tmp_path / "run")
+    media = next(iter(spoiled.traces())).example.media[0]
+    path = spoiled.store.path(media)
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[:-40])
+    for workers in (0, 1):
+        job = sft.prepare(student, open_set(spoiled), recipe(workers=workers))
+        with pytest.raises(UsageError, match=r"trace 1 can't be read any more: media: media_changed \(squares 0"):
+            sft.train(job, tmp_path / f"out-{workers}")
+
+
+def test_what_is_too_long_is_dropped_and_counted_or_refused(student: str, run: Run) -> None:
+    traces = open_set(run)
+    lengths = sorted(row.length for row in sft.prepare(student, traces, FAST).measured.rows)
+    short = sft.prepare(student, traces, recipe(max_length=lengths[0])).measured
+    assert [row.length for row in short.rows] == lengths[:1]
+    assert short.dropped == {"overlong": 2}
+    with pytest.raises(UsageError, match=r"trace square-\d has \d+ tokens: raise max_length, or set overlong: drop"):
+        sft.prepare(student, traces, recipe(max_length=lengths[0], overlong="refuse"))
+    with pytest.raises(UsageError, match=r"no trace is left to train on: 3 overlong"):
+        sft.prepare(student, traces, recipe(max_length=20))
+    with pytest.raises(ValidationError, match=r"pass_tokens 2000 is less than max_length 3000"):
+        recipe(max_length=3000)
+
+
+def test_what_teaches_nothing_or_was_rejected_is_left_out(student: str, run: Run, tmp_path: Path) -> None:
+    spoiled = copied(run, tmp_path / "run")
+    first, second, third = spoiled.traces()
+    silent = tuple(step.model_copy(update={"learn": "none"}) for step in first.steps)
+    bad = Verdict(check="answer", ok=False, reason="wrong")
+    kept = [first.model_copy(update={"steps": silent}), second.model_copy(update={"verdicts": (bad,)}), third]
+    write_lines(spoiled.traces_path, kept)
+    measured = sft.prepare(student, open_set(spoiled), FAST).measured
+    assert len(measured.rows) == 1
+    assert measured.dropped == {"nothing_learned": 1, "rejected": 1}
+    spoiled.traces_path.unlink()
+    with pytest.raises(UsageError, match="holds no traces"):
+        open_set(spoiled)
+
+
+def test_values_are_laid_over_a_recipe_and_typos_are_named() -> None:
+    laid = laid_over(Sft(), ["learning_rate=1e-5", "lora.rank=8", "schedule=constant", "system=null"])
+    assert (laid.learning_rate, laid.schedule, laid.system) == (1e-5, "constant", None)
+    assert laid.lora == Lora(rank=8)
+    assert laid_over(laid, ["lora=null"]).lora is None
+    for change, words in (
+        ("learning_rat=1", "did you mean 'learning_rate'"),
+        ("batch", "write key=value"),
+        ("batch=0", "batch"),
+        ("batch.x=3", "batch holds no values of its own"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            laid_over(Sft(), [change])
+
+
+# ----------------------------------------------------------------------------------------------------- the commands
+
+
+def call(*arguments: object) -> str:
+    """What a command prints; what it raises."""
+    done = CliRunner().invoke(app, [str(one) for one in arguments])
+    if done.exception is not None:
+        raise done.exception
+    return done.stdout
+
+
+def settled(**changes: Any) -> list[str]:
+    return [f"--set={key}={json.dumps(value)}" for key, value in recipe(**changes).model_dump().items()]
+
+
+def test_a_dry_run_tells_what_it_will_take_and_writes_nothing(student: str, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["train", "sft", run.folder, "--student", student, "--out", out, *settled(), "--dry-run", "--gpus", 2]
+    told = json.loads(call(*arguments, "--json"))
+    rows = sft.prepare(student, open_set(run), FAST).measured.rows
+    assert (told["traces"], told["steps"]) == (3, 4)
+    assert told["tokens"] == sum(row.length for row in rows)
+    assert told["learned"] == sum(row.learned for row in rows)
+    weights = weights_of(student)
+    assert told["weights"] == sum(weight.numel() for weight in weights.values())
+    moving = sum(weight.numel() for name, weight in weights.items() if "visual" not in name)
+    assert (told["trained_weights"], told["memory"]["optimizer"]) == (moving, 8 * moving)
+    assert told["recipe"]["batch"] == 3
+    shown = call(*arguments)
+    assert "sharded over 2" in shown
+    assert not out.exists()
+
+
+def test_training_by_command_and_looking_at_what_is_learned(student: str, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    told = json.loads(
+        call("train", "sft", run.folder, "--student", student, "--out", out, *settled(epochs=1), "--json")
+    )
+    assert told == {"folder": str(out), "student": str(out / "student")}
+    trained = out / "student"
+    shown = json.loads(call("train", "preview", "square-1", "--run", run.folder, "--student", trained, "--json"))
+    learned = [piece["text"] for piece in shown["pieces"] if piece["learned"]]
+    assert learned[0].startswith("I look at that square.")
+    assert "tool_call" not in learned[0]  # the wrong look: its thought, not its call
+    assert [piece["tokens"] for piece in shown["pieces"] if piece["view"]] == [16, 4, 4]
+    assert "[image 1, 112x112: 16 tokens]" in call(
+        "train", "preview", "square-1", "--run", run.folder, "--student", trained
+    )
+
+
+def test_a_tiny_student_of_either_family_by_command(tmp_path: Path) -> None:
+    folder = tmp_path / "three"
+    assert call("train", "tiny", folder, "--family", "qwen3_vl").strip() == str(folder)
+    assert type(model_of(folder)).__name__ == "Qwen3VLForConditionalGeneration"
+    with pytest.raises(UsageError, match="there are qwen2_5_vl, qwen3_vl"):
+        call("train", "tiny", folder, "--family", "llama")
+
+
+def test_a_published_set_and_a_release_are_trained_on_by_name(student: str, run: Run, tmp_path: Path) -> None:
+    runs, dry = tmp_path / "runs", [*settled(), "--dry-run", "--json"]
+    call("push", run.folder, "--to", tmp_path / "set", "--force")
+    for _ in range(2):  # it is unpacked once
+        told = json.loads(call("train", "sft", tmp_path / "set", "--student", student, "--runs", runs, *dry))
+        assert told["traces"] == 3
+    assert len([folder for folder in runs.iterdir() if not folder.is_symlink()]) == 1
+    call("export", "pixel_reasoner_sft", run.folder, "--out", tmp_path / "release")
+    told = json.loads(
+        call("train", "sft", tmp_path / "release" / "release.json", "--student", student, "--runs", runs, *dry)
+    )
+    assert told["traces"] >= 2
+    with pytest.raises(UsageError, match="no run 'nothing'"):
+        call("train", "sft", "nothing", "--student", student, "--runs", runs, *dry)

@@ -20,6 +20,7 @@ import torch
 
 from dataforge.errors import UsageError
 from dataforge.runs import write_whole, writing
+from training.encoding import files_of
 from training.students import own_dtype
 
 if TYPE_CHECKING:
@@ -131,6 +132,10 @@ def _write(job: Job, student: Any, weights: dict[str, torch.Tensor], folder: Pat
         merged(job.checkpoint, adapter, dtype).save_pretrained(folder)
     job.codec.tokenizer.save_pretrained(folder)
     job.codec.image_processor.save_pretrained(folder)
+    for path in files_of(job.checkpoint).iterdir():  # what servers look for beside these, such as a video processor's
+        small = path.suffix in (".json", ".jinja", ".txt") and not path.name.endswith(".index.json")
+        if small and not (folder / path.name).exists():
+            shutil.copyfile(path, folder / path.name)
 
 
 def merged(checkpoint: str, adapter: Path, dtype: torch.dtype) -> Any:

@@ -410,7 +410,7 @@ def _refuse_other_sizes(processor: Any, student: Student) -> None:
     if student.patch != patch:
         raise UsageError(
             f"the checkpoint's processor cuts pictures in squares of {patch}, the traces' student in {student.patch}: "
-            f"make the traces with student.patch: {patch}"
+            f"make the traces with student.patch: {patch}, or have SFT cut them anew: --set student.patch={patch}"
         )
     if student.min_pixels < least or student.max_pixels > most:
         raise UsageError(

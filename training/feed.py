@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dataforge.errors import ExampleError, UsageError
 from dataforge.recipe import Sft
-from dataforge.records import Learn
+from dataforge.records import Learn, Trace
 from training.batches import Batch, Sample, pack, pad
 from training.encoding import Codec
 from training.plan import Pass
@@ -59,20 +59,19 @@ class Measured:
 def measure(traces: TraceSet, codec: Codec, recipe: Sft, watch: Callable[[int], None] = lambda done: None) -> Measured:
     """Every trace rendered once, without pixels.
 
-    Too long traces, and those that chat refuses to write, are counted by reason and left out; UsageError for one too
-    long where the recipe says `overlong: refuse`, for pictures that are gone, and where nothing is left.
+    Too long traces, and those that can't be written or cut for this student, are counted by reason and left out;
+    UsageError for one too long where the recipe says `overlong: refuse`, for pictures that are gone, and where nothing
+    is left.
     """
     rows, dropped = list[Row](), Counter[str](traces.left_out)
     for place in range(len(traces)):
-        trace = traces.trace(place)
-        for media in trace.example.media:
-            if not traces.store.path(media).is_file():
-                raise UsageError(
-                    f"trace {trace.id}: its picture {media.origin or media.sha256} is not in {traces.media}"
-                )
         try:
+            trace = traces.trace(place)
+            _refuse_missing(trace, traces)
             encoding = render(trace, codec, recipe.mistakes)
         except ExampleError as error:
+            if error.stage == "media":
+                raise UsageError(f"trace {place + 1} can't be read: {error}; filter the run again") from None
             dropped[error.reason] += 1
             continue
         learned, patches = sum(encoding.learn), sum(_patches(codec, encoding.views))
@@ -92,6 +91,12 @@ def measure(traces: TraceSet, codec: Codec, recipe: Sft, watch: Callable[[int], 
         why = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common()) or "all are held out"
         raise UsageError(f"no trace is left to train on: {why}")
     return Measured(tuple(rows), dropped)
+
+
+def _refuse_missing(trace: Trace, traces: TraceSet) -> None:
+    for media in trace.example.media:
+        if not traces.store.path(media).is_file():
+            raise UsageError(f"trace {trace.id}: its picture {media.origin or media.sha256} is not in {traces.media}")
 
 
 def _patches(codec: Codec, views: Iterable[Any]) -> Iterable[int]:
@@ -118,13 +123,13 @@ class Samples(Dataset[Sample | str]):
         return len(self.traces)
 
     def __getitem__(self, place: int) -> Sample | str:
-        trace = self.traces.trace(place)
         try:
+            trace = self.traces.trace(place)
             encoding = render(trace, self.codec, self.mistakes)
             shown = pictures(trace, self.traces.store, encoding.views)
             return Sample.of(encoding, [self.codec.pixels(picture) for picture in shown])
         except ExampleError as error:
-            return f"trace {trace.id} can't be read any more: {error}"
+            return f"trace {place + 1} can't be read any more: {error}"
 
 
 class Collate:

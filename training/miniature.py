@@ -1,8 +1,8 @@
 """The learning trap in miniature: the paper's two phases, with and without curiosity, on one or two CPU cores.
 
 The task is the source `miniature`: a tile is framed, the colour of its dot is asked for, and only a look at the tile
-shows it; a guess is right half of the time. A student of a million random weights learns in three stages, from real
-traces of the real pipeline:
+shows it; a guess is right seven times in ten. A student of half a million random weights learns in three stages, from
+real traces of the real pipeline:
 
     reads    single tiles shown large, answered at once: what a base model can do already
     warm     whole pictures: looks, wrong looks with recovery, and guesses; stopped early, so its looks often miss
@@ -41,22 +41,34 @@ Arm = Literal["curiosity", "no_curiosity", "no_warm_start", "no_corrections"]
 ARMS: tuple[Arm, ...] = ("curiosity", "no_curiosity", "no_warm_start", "no_corrections")
 
 
+SIZE = {
+    "hidden": 64,
+    "layers": 3,
+    "heads": 2,
+    "vision_hidden": 64,
+    "vision_layers": 2,
+    "vision_heads": 4,
+    "vocabulary": 1024,
+}
+"""Of the student: 0.5 million weights."""
+
+
 class Stage(Part):
     """A supervised stage: how many traces, how many steps of how many."""
 
     traces: int = Field(ge=1)
     steps: int = Field(ge=1)
     batch: int = Field(default=32, ge=1)
-    learning_rate: float = Field(default=1.5e-3, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
 
 
 class Plan(Part):
     """Sizes of a miniature; what RL does is the manifest's `train.rl`."""
 
-    reads: Stage = Stage(traces=1500, steps=80, batch=64)
-    warm: Stage = Stage(traces=3000, steps=120)
-    questions: int = Field(default=2000, ge=1, description="asked in RL")
-    held_out: int = Field(default=200, ge=1, description="questions of the evaluation")
+    reads: Stage = Stage(traces=1500, steps=70, batch=64)
+    warm: Stage = Stage(traces=2000, steps=150)
+    questions: int = Field(default=1000, ge=1, description="asked in RL")
+    held_out: int = Field(default=128, ge=1, description="questions of the evaluation")
 
 
 class Measured(NamedTuple):
@@ -209,8 +221,21 @@ def _build(manifest: Manifest, folder: Path, traces: Path, seed: int) -> None:
     for trace in islice(Run.open(traces).traces(), 100):
         turns = chat.turns(trace, operations, manifest.student, system="You are a helpful assistant.")
         texts += ["".join(part.text for part in turn.parts) for turn in turns]
-    size = tiny.Size(hidden=96, layers=3, heads=3, vision_hidden=64, vision_layers=2, vision_heads=4, vocabulary=1024)
-    tiny.build(folder, "qwen3_vl", size=size, seed=seed, texts=texts)
+    tiny.build(folder, "qwen3_vl", size=tiny.Size(**SIZE), seed=seed, texts=texts)
+    _see_places(folder, seed)
+
+
+def _see_places(folder: Path, seed: int) -> None:
+    """Draw the tower's position embeddings as large as what it sees: a random tower else hardly tells places apart."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    loader: Any = AutoModelForImageTextToText
+    student = loader.from_pretrained(folder)
+    with torch.no_grad():
+        weight = student.model.visual.pos_embed.weight
+        weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed)))
+    student.save_pretrained(folder)
 
 
 def teach(manifest: Manifest, start: Path, traces: Path, stage: Stage, seed: int, folder: Path | None = None) -> None:
@@ -231,8 +256,7 @@ def teach(manifest: Manifest, start: Path, traces: Path, stage: Stage, seed: int
     lessons, rng, order = _lessons(traces, codec), random.Random(seed), list[int]()
     for step in range(stage.steps):
         for group in optimizer.param_groups:
-            rise = min(1.0, (step + 1) / max(1, stage.steps // 10))
-            group["lr"] = stage.learning_rate * rise * (1 + math.cos(math.pi * step / stage.steps)) / 2
+            group["lr"] = stage.learning_rate * min(1.0, (step + 1) / 20)
         if len(order) < stage.batch:
             order = rng.sample(range(len(lessons)), len(lessons))
         chosen = [lessons[order.pop()] for _ in range(stage.batch)]

@@ -26,6 +26,7 @@ class Line(Stored):
     gradient_norm: float = Field(description="before it is cut to the recipe's `clip`")
     tokens: int = Field(description="of the step's traces, those of images included, padding not")
     learned: int = Field(description="tokens that the loss sees")
+    gpus: int = Field(description="processes that shared the step")
     seconds: float
     waited: float = Field(description="seconds of these in which a GPU waited for its batch, mean over the GPUs")
     memory_gb: float = Field(description="peak so far: of the first GPU, or of the process where there is none")

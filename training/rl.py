@@ -209,10 +209,10 @@ class Training:
         return asyncio.run(all_groups())
 
     def grade(self, groups: Sequence[Sequence[Rollout]]) -> tuple[list[list[Graded]], list[Fact]]:
-        """Rewards and advantages of whole rollouts; the broken ones count in no statistic and have no advantage."""
+        """Rewards and advantages; rollouts that don't count are in no statistic and have no advantage."""
         graded, facts = [], []
         for members in groups:
-            counted = [one for one in members if whole(one.trace)]
+            counted = [one for one in members if self._counts(one.trace)]
             outcomes = [rewards.outcome(one.trace, right(one.trace)) for one in counted]
             worth = rewards.rewards(self.job.rule, outcomes)
             gains = advantages([one.total for one in worth], self.recipe.advantage)
@@ -221,9 +221,12 @@ class Training:
             for one in members:
                 reward, gain = told.get(one.trace.id, (None, 0.0))
                 made.append(_graded(one, reward, gain))
-                facts.append(_fact(made[-1]))
+                facts.append(_fact(made[-1], counts=reward is not None))
             graded.append(made)
         return graded, facts
+
+    def _counts(self, trace: Trace) -> bool:
+        return self.recipe.broken == "wrong" or whole(trace)
 
     def _check(self, step: int, graded: Sequence[Graded]) -> Metrics:
         """The parity gate: on ids and pictures every step, on log-probabilities now and then."""
@@ -264,7 +267,7 @@ class Training:
     def learn(self, step: int, graded: Sequence[Sequence[Graded]]) -> Metrics:
         """Drop groups that agree, fill up from the replay, and update the weights."""
         rng = random.Random(f"{self.recipe.seed}/{step}/{self.accelerator.process_index}")
-        telling = [[one for one in members if whole(one.trace)] for members in graded]
+        telling = [[one for one in members if self._counts(one.trace)] for members in graded]
         fresh = [one for members in telling if not uniform([_gain(one) for one in members]) for one in members]
         dropped = sum(map(len, telling)) - len(fresh)
         replayed = self.replay.draw(dropped, step, rng)
@@ -374,7 +377,7 @@ def _graded(one: Rollout, reward: rewards.Reward | None, gain: float) -> Graded:
     return Graded(trace, Conversation.of(trace.id, one.encoding, one.pictures))
 
 
-def _fact(one: Graded) -> Fact:
+def _fact(one: Graded, counts: bool) -> Fact:
     trace, tokens = one.trace, _tokens(one)
     facts = rewards.outcome(trace, right(trace))
     worth = [tokens.correct or 0.0, tokens.bonus or 0.0, tokens.penalty or 0.0]
@@ -383,6 +386,7 @@ def _fact(one: Graded) -> Fact:
         source=trace.example.source,
         medium="video" if facts.video else "image",
         ended=tokens.ended,
+        counts=counts,
         correct=facts.correct,
         calls=facts.calls,
         ran=facts.ran,

@@ -67,14 +67,14 @@ def plan(job: Job) -> Plan:
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     from training.encoding import files_of
-    from training.rl_state import frozen
     from training.rollout import begin
+    from training.students import freeze
 
     recipe = job.recipe
     config: Any = AutoConfig.from_pretrained(files_of(job.checkpoint))
     loader: Any = AutoModelForImageTextToText
     with torch.device("meta"):
-        student = frozen(loader.from_config(config), recipe)
+        student = freeze(loader.from_config(config), recipe)
     parameters = sum(one.numel() for one in student.parameters())
     trained = sum(one.numel() for one in student.parameters() if one.requires_grad)
     text = config.text_config

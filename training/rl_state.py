@@ -26,6 +26,7 @@ from dataforge.runs import Run, append_line, write_whole, writing
 from training.encoding import Codec
 from training.objective import Replay
 from training.shared import SharedLikelihood
+from training.students import freeze
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -79,28 +80,7 @@ def load_student(checkpoint: str, recipe: Rl) -> Any:
         student = loader.from_pretrained(checkpoint, dtype=torch.float32, attn_implementation="sdpa")
     except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(f"{checkpoint} can't be loaded: {' '.join(str(error).split())[:200]}") from None
-    return frozen(student, recipe)
-
-
-def frozen(student: Any, recipe: Rl) -> Any:
-    """The student with only those weights asking for a gradient that the recipe trains."""
-    if recipe.lora is not None:
-        from peft import LoraConfig, get_peft_model
-
-        linears = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-        return get_peft_model(
-            student,
-            LoraConfig(
-                r=recipe.lora.rank,
-                lora_alpha=recipe.lora.alpha,
-                lora_dropout=recipe.lora.dropout,
-                target_modules=linears,
-                task_type="CAUSAL_LM",
-            ),
-        )
-    if recipe.freeze_vision:
-        student.model.visual.requires_grad_(False)
-    return student
+    return freeze(student, recipe)
 
 
 def reference(checkpoint: str, recipe: Rl, codec: Codec, accelerator: Accelerator) -> SharedLikelihood | None:

@@ -251,7 +251,7 @@ def right(trace: Trace) -> bool:
 
 
 def whole(trace: Trace) -> bool:
-    """The rollout came to an answer: what was cut off or went on too long is kept out of loss and statistics."""
+    """The rollout came to an answer of its own: it wasn't cut off, and didn't go on too long."""
     return trace.tokens is not None and trace.tokens.ended == "answer"
 
 

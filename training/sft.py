@@ -67,6 +67,7 @@ class Job:
 
 def prepare(checkpoint: str, traces: TraceSet, recipe: Sft, watch: Watch = lambda progress: None) -> Job:
     """Read the student's small files and measure every trace; UsageError says what doesn't fit."""
+    traces = traces.for_student(recipe.student)
     codec = Codec.load(checkpoint, traces.student, traces.operations, system=recipe.system)
     measured = measure(traces, codec, recipe, lambda done: watch(Progress("measure", done, len(traces))))
     return Job(checkpoint, traces, codec, recipe, measured)
@@ -75,10 +76,14 @@ def prepare(checkpoint: str, traces: TraceSet, recipe: Sft, watch: Watch = lambd
 def train(job: Job, out: Path, watch: Watch = lambda progress: None) -> Path:
     """Train, or go on where a run in `out` stopped; returns the folder of the trained student."""
     if (finished := checkpoints.student_of(out)).exists():
-        checkpoints.agree(out, job, Accelerator())
+        checkpoints.agree(out, job, _accelerator(job.recipe))
         return finished
-    training = Training(job, out, watch)
-    training.run()
+    try:
+        training = Training(job, out, watch)
+        training.run()
+    except torch.OutOfMemoryError:
+        fix = "set pass_tokens lower, checkpointing: true, or lora; or share the weights by accelerate's FSDP"
+        raise UsageError(f"the GPU's memory is full: {fix}") from None
     watch(Progress("save", job.steps, job.steps))
     return checkpoints.save_student(out, job, training.accelerator, training.learner)
 
@@ -93,6 +98,8 @@ class Training:
         self.out = out
         self.watch = watch
         self.accelerator = _accelerator(self.recipe)
+        if (deepspeed := self.accelerator.state.deepspeed_plugin) is not None:
+            deepspeed.deepspeed_config["train_micro_batch_size_per_gpu"] = 1  # it asks for a loader's; passes vary
         checkpoints.agree(out, job, self.accelerator)
         watch(Progress("load", 0, job.steps))
         set_seed(self.recipe.seed)  # of the adapters' first weights, the same everywhere
@@ -147,6 +154,7 @@ class Training:
             gradient_norm=math.nan if norm is None else float(norm),
             tokens=sum(self.rows[row].length for row in step.rows),
             learned=learned,
+            gpus=self.accelerator.num_processes,
             seconds=round(time.perf_counter() - began, 4),
             waited=round(waited / self.accelerator.num_processes, 4),
             memory_gb=round(peak_bytes(self.accelerator.device) / 1e9, 3),
@@ -201,7 +209,9 @@ def _accelerator(recipe: Sft) -> Accelerator:
     bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported())
     # a pass without pictures leaves the tower's weights out, which matters only where they are trained
     uneven = DistributedDataParallelKwargs(find_unused_parameters=not recipe.freeze_vision)
-    return Accelerator(mixed_precision="bf16" if bf16 else "no", kwargs_handlers=[uneven])
+    # unless told so, accelerate doesn't join processes on a machine without an accelerator
+    alone = torch.accelerator.current_accelerator() is None
+    return Accelerator(cpu=alone, mixed_precision="bf16" if bf16 else "no", kwargs_handlers=[uneven])
 
 
 def rate(step: int, steps: int, recipe: Sft) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dataforge.errors import UsageError
-from dataforge.recipe import Lora, Sft
+from dataforge.recipe import Lora, Rl, Sft
 from training.encoding import files_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def checkpoint_layers(student: Any) -> None:
         student.gradient_checkpointing_enable({"use_reentrant": False})
 
 
-def freeze(student: Any, recipe: Sft) -> Any:
+def freeze(student: Any, recipe: Sft | Rl) -> Any:
     """The student with only those weights asking for a gradient that the recipe trains."""
     if recipe.lora is not None:
         return with_adapters(student, recipe.lora)

@@ -7,10 +7,14 @@ what is held of each is where its line begins.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from dataforge import plugins
 from dataforge.errors import UsageError
@@ -18,6 +22,7 @@ from dataforge.media import MediaStore
 from dataforge.plugins import Operation
 from dataforge.records import Student, Trace, Used, parse_line
 from dataforge.runs import Run, find_run
+from training.recut import fits, recut
 
 
 @dataclass(frozen=True)
@@ -35,15 +40,30 @@ class TraceSet:
     """Reasons for which lines of the file are not in the set."""
     digest: str
     """Of the file's bytes."""
+    made_for: Student
+    """Where it isn't `student`, the traces are cut anew."""
+
+    def for_student(self, changes: dict[str, Any]) -> TraceSet:
+        """The same traces for the student that differs in these values; UsageError for one that isn't known."""
+        try:
+            student = Student.model_validate(self.student.model_dump() | changes)
+        except ValidationError as error:
+            raise UsageError(f"recipe: student: {plugins.explain(error, Student)}") from None
+        return replace(self, student=student)
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def trace(self, place: int) -> Trace:
-        """The trace at a place of the set."""
+        """The trace at a place of the set; ExampleError where it can't be cut for the student."""
         with self.path.open("rb") as lines:
             lines.seek(self.starts[place])
-            return parse_line(lines.readline().decode("utf-8"), Trace, self.path.name)
+            trace = parse_line(lines.readline().decode("utf-8"), Trace, self.path.name)
+        return self.cut(trace)
+
+    def cut(self, trace: Trace) -> Trace:
+        """A trace of the run as this set's student sees it; ExampleError as `recut`."""
+        return trace if fits(self.made_for, self.student) else recut(trace, self.store, self.student)
 
     @cached_property
     def operations(self) -> list[Operation]:
@@ -57,14 +77,17 @@ class TraceSet:
 def find(what: str, runs: Path) -> Run:
     """The run that a name stands for: a run's folder or name, a published set, or a Pixel Reasoner release.
 
-    A set, `hub:ORG/NAME` or its folder, and a release.json become run folders the first time; UsageError where it is
-    none of these.
+    A set, `hub:ORG/NAME` or its folder, and a release.json become run folders the first time, but not under a launcher
+    of several processes; UsageError where it is none of these.
     """
     from dataforge import publish
-    from dataforge.publish import importing
     from dataforge.publish.record import RECORD, read_record, runs_name
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # processes that run side by side would all unpack it
+        return Run.open(find_run(runs, what))
     if what.endswith(".json"):
+        from dataforge.publish import importing
+
         return importing.import_release(Path(what), None, None, importing.Terms(), runs, lambda done: None).run
     if not (what.startswith("hub:") or (Path(what) / RECORD).is_file()):
         return Run.open(find_run(runs, what))
@@ -97,4 +120,6 @@ def open_set(run: Run) -> TraceSet:
         raise UsageError(f"{path} holds no trace that its checks keep")
     operations = tuple(used[name] for name in sorted(used))
     student = run.manifest.student
-    return TraceSet(path, run.store.folder, student, operations, tuple(starts), left_out, digest.hexdigest()[:12])
+    return TraceSet(
+        path, run.store.folder, student, operations, tuple(starts), left_out, digest.hexdigest()[:12], student
+    )

@@ -26,6 +26,8 @@ class Fact(NamedTuple):
     source: str
     medium: str
     ended: str
+    counts: bool
+    """Not one of the broken ones that are left out"""
     correct: bool
     calls: int
     ran: int
@@ -40,14 +42,10 @@ class Fact(NamedTuple):
     surprise: float
     """Sum of -log p over sampled tokens: its mean estimates the policy's entropy"""
 
-    @property
-    def whole(self) -> bool:
-        return self.ended == "answer"
-
 
 def measure(facts: Sequence[Fact]) -> Metrics:
-    """The metrics of one step's rollouts. Shares of rollouts are over those that came to an answer."""
-    whole = [one for one in facts if one.whole]
+    """The metrics of one step's rollouts. Shares of rollouts are over those that count."""
+    whole = [one for one in facts if one.counts]
     groups: dict[str, list[float]] = defaultdict(list)
     for one in whole:
         groups[one.group].append(one.reward)
@@ -64,7 +62,7 @@ def measure(facts: Sequence[Fact]) -> Metrics:
         "penalty": _mean(one.penalty for one in whole),
         "reward": _mean(one.reward for one in whole),
         "uniform": _mean(uniform),
-        "broken": _mean(not one.whole for one in facts),
+        "broken": _mean(one.ended != "answer" for one in facts),
         "sampled_tokens": _mean(one.sampled for one in facts),
         "tokens": _mean(one.length for one in facts),
         "entropy": sum(one.surprise for one in facts) / tokens if tokens else 0.0,

@@ -3,9 +3,10 @@
 `synth` runs as ever, but whoever asks is given a reply from the cache or has to wait: what is not there yet is gathered
 as a line of a file (`Gathering`), and when all rows have been seen, the files are sealed and submitted as batches
 (`Batches`). Their replies go into the cache, and the rows that wait are run again: a trace that takes four replies
-takes four rounds. Rows are written as they are finished, and sorted at the end. Nothing is asked outside a batch. A
-dead key ends the run when the first file is sent; lines that show how the server wants to be asked are gathered again
-in that form, and those that are too much for it once more with smaller pictures. Several servers share the parts.
+takes four rounds. Rows are written as they are finished, and sorted at the end. The teacher is asked nothing outside a
+batch. A dead key ends the run when the first file is sent; lines that show how the server wants to be asked are
+gathered again in that form, and those that are too much for it once more with smaller pictures. Several servers share
+the parts.
 
 In the run folder's `batches/` each part has its lines (`0001-<digest>.jsonl`), their keys (`.keys`), both deleted when
 it is merged, and its state (`.json`), written before the next step is taken. A kill between any two steps costs no
@@ -29,10 +30,11 @@ from dataforge.ask.faults import Asked as Server
 from dataforge.ask.faults import TooMuch, failure
 from dataforge.ask.replies import Asked, ReplyCache
 from dataforge.ask.transport import Answer
+from dataforge.ask.wire import SMALLER
 from dataforge.errors import ExampleError, UsageError
 from dataforge.plugins import TRANSIENT, Reply
 from dataforge.runs import append_text, cut_torn_line, write_whole, writing
-from dataforge.teachers.openai_api import SMALLER, Habit, OpenaiApi
+from dataforge.teachers.openai_api import Habit, OpenaiApi
 
 LINE_TRIES = 3
 """For a line that expired, or met a fault of the server."""

@@ -14,10 +14,10 @@ from dataforge.ask.batch import Batches
 from dataforge.ask.budget import NotYet, Spend
 from dataforge.ask.replies import request_key, summarise
 from dataforge.ask.transport import encode
+from dataforge.ask.wire import smaller
 from dataforge.errors import ExampleError
 from dataforge.plugins import Reply, Request
 from dataforge.runs import writing
-from dataforge.teachers.openai_api import smaller
 
 MOST_LINES = 50_000
 MOST_BYTES = 190_000_000

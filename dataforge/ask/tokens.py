@@ -24,7 +24,7 @@ def request_tokens(request: Request, pictures: Pictures) -> int:
     text = sum(len(part.encode("utf-8", "replace")) for part in parts if isinstance(part, str))
     text += len(json.dumps(request.schema, default=dict)) if request.schema else 0
     text += len(json.dumps(request.tools, default=dict)) if request.tools else 0
-    sizes = [jpeg_size(part.jpeg) for part in parts if isinstance(part, Picture)]
+    sizes = [_size(part.jpeg) for part in parts if isinstance(part, Picture)]
     seen = sum(picture_tokens(*size, pictures) if size else UNREADABLE_TOKENS for size in sizes)
     return math.ceil(text / BYTES_PER_TOKEN) + MESSAGE_TOKENS * len(request.messages) + seen
 
@@ -38,6 +38,12 @@ def picture_tokens(width: int, height: int, pictures: Pictures) -> int:
         return pictures.base + pictures.tile * tiles
     patches = math.ceil(width / pictures.patch) * math.ceil(height / pictures.patch)
     return math.ceil(min(patches, pictures.most or patches) * pictures.times)
+
+
+def _size(content: bytes) -> tuple[int, int] | None:
+    if content.startswith(b"\x89PNG"):
+        return int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
+    return jpeg_size(content)
 
 
 def jpeg_size(jpeg: bytes) -> tuple[int, int] | None:

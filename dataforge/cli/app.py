@@ -7,15 +7,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from dataforge.errors import UsageError
 
 if TYPE_CHECKING:
     from dataforge.manifest import Manifest
 
+ORDER = (
+    "sources synth filter show view diff push verify pull export import train eval"
+    " fingerprint cache plugins schema doctor"
+).split()
+"""As the work goes."""
+
+
+class InOrder(TyperGroup):
+    """Lists its commands in that order, one that isn't named at the end."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+
 app = typer.Typer(
     name="dataforge",
-    help="The data engine for pixel-space reasoning: make, check and look at zoom-in traces.",
+    cls=InOrder,
+    help="The data engine for pixel-space reasoning: make, check, publish and train on traces of looks.",
     no_args_is_help=True,
     rich_markup_mode=None,  # drawing the help with rich doubles the time of `--help`
     pretty_exceptions_enable=False,

@@ -62,6 +62,8 @@ def push(
     terms = _terms(opened[0].manifest.push, manifest, to=to, public=public or None, reference_only=reference_only)
     if not terms.to:
         raise UsageError("where to? give --to hub:ORG/NAME or --to FOLDER, or push.to in the manifest")
+    if terms.to.startswith("hub:") and "@" in terms.to:
+        raise UsageError(f"{terms.to}: a push makes its own revision; leave @... away")
     where = publish.find_place(terms.to)
     mode: publish.Mode = "append" if append else "replace" if replace else "new"
     if dry_run:
@@ -138,6 +140,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="The folder to write; default: the layout's name.")] = None,
     options: Annotated[list[str] | None, typer.Option("--set", help="An option as NAME=VALUE; repeatable.")] = None,
     runs: RunsFolder = RUNS,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a run's kept traces as Pixel Reasoner, TRL, LLaMA-Factory, ms-swift, verl or OpenAI read them.
@@ -150,8 +153,9 @@ def export(
 
     opened = Run.open(find_run(runs, run))
     with published.push_progress() as watch:
-        made = exporting.export(opened, _spec(layout, options or []), out or Path(layout), lambda done: watch(done, 0))
-    published.show_exported(made, as_json)
+        spec, folder = _spec(layout, options or []), out or Path(layout)
+        made = exporting.export(opened, spec, folder, lambda done: watch(done, 0), dry_run)
+    published.show_exported(made, dry_run, as_json)
 
 
 def _spec(name: str, options: list[str]) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def show_findings(findings: Findings, as_json: bool) -> None:
     out.print(f"{mark}: {told_counts}", highlight=False)
 
 
-def show_exported(made: Exported, as_json: bool) -> None:
+def show_exported(made: Exported, dry: bool, as_json: bool) -> None:
     if as_json:
         told = {"file": str(made.file), "traces": made.traces, "rows": made.rows, "pictures": made.pictures}
         told |= {"left_out": dict(made.left_out), "flags_lost": made.flags_lost}
@@ -116,7 +116,10 @@ def show_exported(made: Exported, as_json: bool) -> None:
         note(f"{made.flags_lost} of {made.traces} traces lose `learn` flags: {made.lost}")
     beside = f", {made.pictures:,} pictures beside" if made.pictures else ""
     out.print(f"{made.rows:,} rows of {made.traces:,} traces{beside}", highlight=False)
-    out.print(str(made.file), highlight=False, soft_wrap=True)
+    if dry:
+        note("a dry run: nothing was written")
+    else:
+        out.print(str(made.file), highlight=False, soft_wrap=True)
 
 
 def note_crops(made: Imported) -> None:

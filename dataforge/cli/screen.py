@@ -127,6 +127,7 @@ def show_survey(survey: Survey, page: Path, as_json: bool) -> None:
     if survey.posed_by_teacher:
         table.add_row("no question", "", f"{survey.posed_by_teacher:,}: the teacher makes it")
     named = {"can't be read": survey.unreadable, "in vain": survey.failures, "size": survey.megapixels}
+    named |= {"length": survey.seconds}
     named |= {"box of picture": survey.box_shares, "answer type": survey.answer_types, "answers": survey.answers}
     for what, counts in named.items():
         for name, count in counts.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -21,7 +22,7 @@ app.add_typer(train, short_help="Train a student on traces.")
 Checkpoint = Annotated[str, typer.Option("--student", help="A Qwen2.5-VL or Qwen3-VL: folder, or name on the Hub.")]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="A value of the recipe, such as batch=32; repeatable."),
+    typer.Option("--set", metavar="KEY=VALUE", help="A value of the recipe, such as batch=32; --dry-run lists them."),
 ]
 Recipe = Annotated[Path | None, typer.Option("--manifest", "-m", help="Take the section `train` of this manifest.")]
 
@@ -34,6 +35,7 @@ def need_torch() -> None:
         raise UsageError(f"training needs {', '.join(missing)}: pip install 'dataforge[train]'")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
 @train.command(
@@ -78,6 +80,7 @@ def sft(
         screen.show_estimate(estimate(job, gpus, recipe.precision != "fp32"), recipe, gpus, as_json)
         return
     folder = out or Path("checkpoints") / f"{traces.path.parent.name}-{Path(student).name}"
+    screen.note_begun(folder)
     with screen.progress() as watch:
         trained = tuning.train(job, folder, watch)
     screen.show_trained(folder, trained, as_json)
@@ -108,8 +111,9 @@ def preview(
     found = show.find_trace(find(run, runs), trace_id)
     traces, manifest_recipe = opened(run, runs, manifest)
     recipe = laid_over(manifest_recipe.sft, changes or [])
+    traces = traces.for_student(recipe.student)
     codec = Codec.load(student, traces.student, traces.operations, system=recipe.system)
-    screen.show_preview(found.id, render(found, codec, recipe.mistakes), as_json)
+    screen.show_preview(found.id, render(traces.cut(found), codec, recipe.mistakes), as_json)
 
 
 @train.command(

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from dataforge.cli.screen import err, out, stage_progress
+from dataforge.cli.screen import err, note, out, stage_progress
 from dataforge.recipe import Sft
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def progress() -> Iterator[Watch]:
         def watch(progress: Progress) -> None:
             update(progress.done, _status(progress), progress.total)
             tenth = 10 * progress.done // max(1, progress.total)
-            if progress.line and not err.is_terminal and tenth > told[0]:
+            if progress.stage == "step" and not err.is_terminal and tenth > told[0]:
                 told[0] = tenth
                 err.print(f"step {progress.done} of {progress.total}: {_status(progress)}", highlight=False)
 
@@ -78,6 +78,18 @@ def show_estimate(estimate: Estimate, recipe: Sft, gpus: int, as_json: bool) -> 
     if gpus > 1:
         table.add_row(f"sharded over {gpus}", f"{memory.sharded(gpus) / GB:.1f} GB (FSDP or ZeRO-3)")
     out.print(table)
+
+
+def note_begun(folder: Path) -> None:
+    """Say where a training that was begun before goes on."""
+    from training import checkpoints
+
+    if int(os.environ.get("RANK", "0")):
+        return
+    if checkpoints.student_of(folder).exists():
+        note(f"{folder} is trained already")
+    elif found := checkpoints.states(folder):
+        note(f"goes on from {found[-1]}")
 
 
 def show_trained(folder: Path, student: Path, as_json: bool) -> None:

@@ -6,7 +6,7 @@ two protocols (another pixel cap, prompt, set of questions, option order) are ne
 """
 
 import math
-import statistics as plain
+import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -14,8 +14,8 @@ from pydantic import Field
 
 from dataforge import plugins
 from dataforge.errors import UsageError
-from dataforge.evaluate import statistics
-from dataforge.evaluate.plan import protocol
+from dataforge.evaluate import intervals
+from dataforge.evaluate.plan import protocol, way
 from dataforge.evaluate.scoring import Result, results
 from dataforge.manifest import Arm
 from dataforge.plugins import Teacher
@@ -23,7 +23,7 @@ from dataforge.records import Record
 from dataforge.runs import Run
 
 
-class Estimate(Record):
+class Mean(Record):
     """A mean with its 95 % interval."""
 
     mean: float
@@ -41,27 +41,26 @@ class Row(Record):
     model: str
     arm: Arm
     protocol: str = Field(description="equal where scores may be compared")
-    score: Estimate = Field(description="the benchmark's metric, 0..1, over the questions played")
+    way: str = Field(description="equal where the model was asked in the same way: temperature, dialect")
+    score: Mean = Field(description="the benchmark's metric, 0..1, over the questions played")
     groups: int = Field(description="pictures, or other groups of questions that rise and fall together")
     failed: int = Field(description="questions that could not be played, by no failing of the model")
     unanswered: int = Field(description="episodes that ended without an answer: wrong, and in n")
-    rapr: Estimate = Field(description="share of questions with at least one look: the rate of pixel-space reasoning")
+    rapr: Mean = Field(description="share of questions with at least one look: the rate of pixel-space reasoning")
     looks: float = Field(description="a question")
     error_rate: float | None = Field(description="share of calls that could not be run; null without a call")
     errors: dict[str, int] = Field(description="such calls by reason")
-    with_look: Estimate | None = Field(description="score of the questions with a look")
-    without_look: Estimate | None = Field(description="score of the others")
+    with_look: Mean | None = Field(description="score of the questions with a look")
+    without_look: Mean | None = Field(description="score of the others")
     saw_evidence: float | None = Field(description="of the questions with a look and a known place, shown by a look")
-    all_orders: Estimate | None = Field(
-        description="questions right in every order of their options, where several are"
-    )
+    all_orders: Mean | None = Field(description="questions right in every order of their options, where several are")
     input_tokens: float = Field(description="a question, over all turns")
     output_tokens: float
     seconds: float | None = Field(description="of the model, median of the questions that were timed")
     timed: int
     smaller: int = Field(description="questions of which a picture was sent at half its size")
     rescored: int = Field(description="questions whose stored verdict was another one")
-    categories: dict[str, Estimate]
+    categories: dict[str, Mean]
 
 
 class Gap(Record):
@@ -72,7 +71,7 @@ class Gap(Record):
     arm: Arm
     over_model: str = Field(description="whom it is compared with")
     over_arm: Arm
-    gain: Estimate = Field(description="its score less the other's, by a paired bootstrap of groups")
+    gain: Mean = Field(description="its score less the other's, by a paired bootstrap of groups")
     gained: int = Field(description="questions that only it has right")
     lost: int = Field(description="questions that only the other has right")
 
@@ -92,7 +91,8 @@ class Board(Record):
 
 def board(runs: Sequence[Run]) -> Board:
     """Score these runs anew and lay them side by side; UsageError where one is no evaluation, or none has a trace."""
-    scored = [(row(run, found), found) for run in runs if (found := list(results(_evaluation(run))))]
+    read = [(run, list(results(_evaluation(run)))) for run in runs]
+    scored = [(row(run, found), found) for run, found in read if found]
     if not scored:
         raise UsageError("no run of these has a played question: run dataforge eval first")
     scored = _told_apart(scored)
@@ -100,15 +100,17 @@ def board(runs: Sequence[Run]) -> Board:
     arms: list[Arm] = ["without", "with", "blank", "elsewhere"]
     scored.sort(key=lambda pair: (pair[0].benchmark, order[pair[0].model], arms.index(pair[0].arm)))
     rows = [one for one, _ in scored]
-    return Board(rows=tuple(rows), gaps=tuple(_gaps(scored)), notes=tuple(_notes(rows)))
+    empty = [f"{run.folder.name}: no question has been played" for run, found in read if not found]
+    return Board(rows=tuple(rows), gaps=tuple(_gaps(scored)), notes=(*_notes(rows), *empty))
 
 
 def _told_apart(scored: Sequence[tuple[Row, list[Result]]]) -> list[tuple[Row, list[Result]]]:
-    """Rows of one model in one arm (two temperatures, say) get the digest of their run after the model's name."""
-    seen = Counter((one.benchmark, one.protocol, one.model, one.arm) for one, _ in scored)
-    twice = {model for (_, _, model, _), count in seen.items() if count > 1}
+    """Rows of a model that was asked in several ways (two temperatures, say) get the way after the model's name."""
+    ways: dict[str, set[str]] = {}
+    for one, _ in scored:
+        ways.setdefault(one.model, set()).add(one.way)
     return [
-        (one.model_copy(update={"model": f"{one.model} {one.run[-6:]}"}) if one.model in twice else one, found)
+        (one.model_copy(update={"model": f"{one.model} {one.way}"}) if len(ways[one.model]) > 1 else one, found)
         for one, found in scored
     ]
 
@@ -136,6 +138,7 @@ def row(run: Run, found: Sequence[Result]) -> Row:
         model=model.title.partition(" ")[2] or model.title,
         arm=settings.arm,
         protocol=protocol(run.manifest),
+        way=way(run.manifest),
         score=_score(found),
         groups=len({one.group for one in found}),
         failed=sum(1 for _ in run.failures()),
@@ -150,7 +153,7 @@ def row(run: Run, found: Sequence[Result]) -> Row:
         all_orders=_all_orders(found),
         input_tokens=sum(one.input_tokens for one in found) / len(found),
         output_tokens=sum(one.output_tokens for one in found) / len(found),
-        seconds=plain.median(times) if times else None,
+        seconds=statistics.median(times) if times else None,
         timed=len(times),
         smaller=sum(one.smaller for one in found),
         rescored=sum(one.rescored for one in found),
@@ -158,21 +161,21 @@ def row(run: Run, found: Sequence[Result]) -> Row:
     )
 
 
-def _estimate(values: Sequence[float], of: Sequence[Result]) -> Estimate:
-    found = statistics.mean(values, [one.group for one in of])
-    return Estimate(mean=found.mean, low=found.low, high=found.high, n=len(values))
+def _estimate(values: Sequence[float], of: Sequence[Result]) -> Mean:
+    found = intervals.mean(values, [one.group for one in of])
+    return Mean(mean=found.mean, low=found.low, high=found.high, n=len(values))
 
 
-def _score(found: Sequence[Result]) -> Estimate:
+def _score(found: Sequence[Result]) -> Mean:
     return _estimate([one.value for one in found], found)
 
 
-def _categories(found: Sequence[Result]) -> dict[str, Estimate]:
+def _categories(found: Sequence[Result]) -> dict[str, Mean]:
     names = sorted({one.category for one in found if one.category})
     return {name: _score([one for one in found if one.category == name]) for name in names}
 
 
-def _all_orders(found: Sequence[Result]) -> Estimate | None:
+def _all_orders(found: Sequence[Result]) -> Mean | None:
     """Right in every order: what a model that likes the letter A can't have."""
     together: dict[str, list[Result]] = {}
     for one in found:
@@ -209,7 +212,7 @@ def gap(a: tuple[Row, Sequence[Result]], b: tuple[Row, Sequence[Result]]) -> Gap
     """How far the run b lies over the run a."""
     before = {one.id: one for one in a[1]}
     pairs = [(before[one.id], one) for one in b[1] if one.id in before]
-    found = statistics.difference(
+    found = intervals.difference(
         [one.value for one, _ in pairs], [two.value for _, two in pairs], [two.group for _, two in pairs]
     )
     return Gap(
@@ -218,7 +221,7 @@ def gap(a: tuple[Row, Sequence[Result]], b: tuple[Row, Sequence[Result]]) -> Gap
         arm=b[0].arm,
         over_model=a[0].model,
         over_arm=a[0].arm,
-        gain=Estimate(mean=found.mean, low=found.low, high=found.high, n=len(pairs)),
+        gain=Mean(mean=found.mean, low=found.low, high=found.high, n=len(pairs)),
         gained=sum(two.ok and not one.ok for one, two in pairs),
         lost=sum(one.ok and not two.ok for one, two in pairs),
     )

@@ -89,16 +89,29 @@ def slug(model: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-.")[:48] or "model"
 
 
-def protocol(manifest: Manifest) -> str:
-    """Six hex digits over all that must be equal to compare two scores.
+DIALECT = ("patch", "box_unit", "calls")
+"""Of a manifest's student: how a model sees and writes, which is the model's own."""
+PLACES = ("path", "hub", "images")
+"""Of a source: where the files lie."""
 
-    That is everything but the model, how it writes its calls, the arm, and where the files lie.
-    """
+
+def protocol(manifest: Manifest) -> str:
+    """Six hex digits over all that must be equal to compare two scores: not the model, its dialect, the arm, places."""
     shape = manifest.shape()
     del shape["teacher"], shape["evaluate"]["arm"]
-    for part, own in (("student", ("patch", "box_unit", "calls")), ("source", ("path", "hub", "images"))):
+    for part, own in (("student", DIALECT), ("source", PLACES)):
         shape[part] = {key: value for key, value in shape[part].items() if key not in own}
-    return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:6]
+    return _digits(shape)
+
+
+def way(manifest: Manifest) -> str:
+    """Six hex digits over how the model is asked: its own options and its dialect."""
+    shape = manifest.shape()
+    return _digits({"teacher": shape["teacher"], **{key: shape["student"][key] for key in DIALECT}})
+
+
+def _digits(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:6]
 
 
 # ---------------------------------------------------------------------------------------------------------- the budget

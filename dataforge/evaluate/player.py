@@ -27,6 +27,7 @@ from dataforge.plugins import Check, Kit, Message, Picture, Reply, Request, Row
 from dataforge.prompts import find_prompt
 from dataforge.records import Call, Example, Failure, Observation, Provenance, Record, Step, Trace, View
 from dataforge.runs import Run, append_line
+from dataforge.synth.maker import failure, judge
 from dataforge.workers import Workers
 
 PROMPTS = ("guideline", "guideline_plain", "student")
@@ -87,7 +88,7 @@ class Player:
                 pass
             trace = self._trace(game)
         except ExampleError as error:
-            return _failure(row.id, error, replies)
+            return failure(row.id, error, replies)
         except NotYet:
             return None
         if len(seconds) == len(replies):  # else some came from the cache, and nobody knows how long they took
@@ -164,7 +165,7 @@ class Player:
             kind="rollout",
             provenance=made,
         )
-        return trace.model_copy(update={"verdicts": tuple(check.judge(trace, self.kit) for check in self.checks)})
+        return trace.model_copy(update={"verdicts": tuple(judge(self.checks, trace, self.kit))})
 
 
 def provenance(run: Run, model: str) -> Provenance:
@@ -196,16 +197,3 @@ def said(turn: ChatTurn, pictures: Sequence[Picture]) -> Message:
         parts.append("".join(part.text for part in group) if view is None else pictures[view - 1])
     call_id = f"call_{(turn.step or 0) + 1}" if turn.role == "tool" else ""
     return Message(turn.role, tuple(parts), call_id=call_id)
-
-
-def _failure(name: str, error: ExampleError, replies: Sequence[Reply]) -> Failure:
-    input_tokens, output_tokens, cost_usd = error.usage
-    return Failure(
-        id=name,
-        stage=error.stage,
-        reason=error.reason,
-        detail=error.detail[:500],
-        input_tokens=input_tokens + sum(reply.input_tokens for reply in replies),
-        output_tokens=output_tokens + sum(reply.output_tokens for reply in replies),
-        cost_usd=round(cost_usd + sum(reply.cost_usd for reply in replies), 8),
-    )

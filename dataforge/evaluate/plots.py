@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataforge.evaluate.board import Board, Estimate
+from dataforge.evaluate.board import Board, Mean
 from dataforge.runs import writing
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def draw(board: Board, folder: Path) -> list[Path]:
     return made
 
 
-def _figure(lines: list[tuple[str, str, Estimate, str]], label: str, path: Path, zero: bool = False) -> Path:
+def _figure(lines: list[tuple[str, str, Mean, str]], label: str, path: Path, zero: bool = False) -> Path:
     """One panel a benchmark, one line an estimate."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -43,7 +43,7 @@ def _figure(lines: list[tuple[str, str, Estimate, str]], label: str, path: Path,
     return path
 
 
-def _panel(axis: "Axes", title: str, lines: list[tuple[str, Estimate, str]], zero: bool) -> None:
+def _panel(axis: "Axes", title: str, lines: list[tuple[str, Mean, str]], zero: bool) -> None:
     axis.set_title(title, loc="left")
     for place, (_, found, colour) in enumerate(lines):
         mean, low, high = (100 * value for value in (found.mean, found.low, found.high))

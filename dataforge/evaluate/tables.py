@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from dataforge.evaluate.board import Board, Estimate, Gap, Row
+from dataforge.evaluate.board import Board, Gap, Mean, Row
 
 Column = tuple[str, Callable[[Row], str]]
 
@@ -18,11 +18,11 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
 
-def _interval(value: Estimate | None) -> str:
+def _interval(value: Mean | None) -> str:
     return "-" if value is None else f"{100 * value.mean:.1f} [{100 * value.low:.1f}, {100 * value.high:.1f}]"
 
 
-def _count(value: Estimate | None) -> str:
+def _count(value: Mean | None) -> str:
     return f"{value.n if value else 0:,}"
 
 

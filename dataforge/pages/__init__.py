@@ -5,6 +5,7 @@
 """
 
 import html
+import re
 from dataclasses import dataclass
 from random import Random
 
@@ -37,9 +38,14 @@ def draw(seed: int) -> Page:
     places = {one.key: one for one in sheet.printed if one.key}
     if missing := [one.key for one in content.asked if one.key not in places or places[one.key].text != one.answer]:
         raise ExampleError("pages", "not_laid_out", f"{content.kind}: {', '.join(missing)}")
-    asked = list(content.asked)
+    asked = [one for one in content.asked if not _told(one)]
     rng.shuffle(asked)
     return Page(sheet, content.kind, tuple(asked), places)
+
+
+def _told(asked: Asked) -> bool:
+    """Whether the question holds the answer, as the number of a table may be the figure asked for."""
+    return re.search(rf"(?<!\w){re.escape(asked.answer)}(?!\w)", asked.question) is not None
 
 
 def _body(rng: Random, content: Content) -> str:

@@ -32,6 +32,8 @@ FLAGS = """--headless --no-sandbox --disable-gpu --hide-scrollbars --mute-audio 
 --disable-background-networking --disable-component-update --disable-sync --disable-quic --disable-dev-shm-usage
 --force-device-scale-factor=1 --force-color-profile=srgb --font-render-hinting=none --disable-lcd-text
 --remote-debugging-pipe""".split()
+ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "XDG_RUNTIME_DIR")
+"""What the browser is told of ours; a teacher's key is none of its business."""
 FONTS = {
     "sans": ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf"),
     "serif": ("DejaVuSerif.ttf", "DejaVuSerif-Bold.ttf"),
@@ -122,7 +124,8 @@ class Chromium:
             (os.POSIX_SPAWN_DUP2, writes, 4),
         ]
         command = [path, *FLAGS, f"--user-data-dir={self._profile}"]
-        self._pid = os.posix_spawn(path, command, dict(os.environ), file_actions=actions)
+        environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+        self._pid = os.posix_spawn(path, command, environment, file_actions=actions)
         os.close(reads)
         os.close(writes)
         try:

@@ -18,8 +18,15 @@ from dataforge.manifest import Push
 from dataforge.media import MediaStore, to_jpeg
 from dataforge.publish.rows import Row, image_cells, query_row, trace_row
 from dataforge.records import Student, Trace, parse_line
+from dataforge.workers import default_count
 
 STORES_KEPT = 4
+ITEMS_EACH = 8
+
+
+def processes(items: int) -> int:
+    """How many workers that much is worth: each takes half a second to start."""
+    return max(1, min(default_count(), items // ITEMS_EACH))
 
 
 class Order(NamedTuple):

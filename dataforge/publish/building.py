@@ -15,7 +15,7 @@ from dataforge import __version__, report
 from dataforge.errors import ExampleError, UsageError
 from dataforge.manifest import Push
 from dataforge.publish import features
-from dataforge.publish.bench import Order, Prepared, prepare, set_up_bench
+from dataforge.publish.bench import Order, Prepared, prepare, processes, set_up_bench
 from dataforge.publish.choosing import Choice, Stored, Taken, redistributable, stored
 from dataforge.publish.record import Published, RunPart, place, public_manifest
 from dataforge.publish.rows import media_row
@@ -23,7 +23,7 @@ from dataforge.publish.shards import ShardWriter
 from dataforge.records import Media
 from dataforge.report import Report
 from dataforge.runs import Run
-from dataforge.workers import Workers, default_count, in_order
+from dataforge.workers import Workers, in_order
 
 ROW_TIMEOUT_S = 300.0
 Watch = Callable[[int], None]
@@ -92,7 +92,7 @@ class Building:
                     number += 1
 
     async def _write_rows(self) -> None:
-        count = default_count()
+        count = processes(sum(fate is not None for choice in self.choices for fate in choice.fates))
         workers = Workers(count, ROW_TIMEOUT_S, set_up_bench, (self.push, self.student))
 
         async def prepared(job: Job) -> tuple[Job, Prepared]:

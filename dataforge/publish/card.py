@@ -252,7 +252,8 @@ def _train(where: str) -> str:
         "Each step says which of its parts a loss should see (`learn`: both, thought, call, none): a deliberate wrong "
         "look is to be thought about, not learned. Trainers that take `messages` and `images` read the set as it is, "
         "and learn the wrong calls too.\n\n"
-        f"```sh\ndataforge pull {_target(where)}   # back into a run folder: filter, view, train\n"
+        f"```sh\ndataforge train sft {_target(where)} --student Qwen/Qwen2.5-VL-7B-Instruct --out student\n"
+        f"dataforge pull {_target(where)}   # back into a run folder: filter, view, export\n"
         "dataforge export llama_factory --out llama   # or trl, ms_swift, verl_sft, verl_rl, pixel_reasoner_sft\n```"
     )
 

@@ -18,8 +18,6 @@ from dataforge.publish.record import Published
 from dataforge.publish.splits import Splits, draw
 from dataforge.runs import Run
 
-UNFILTERED = "unfiltered"
-NO_RIGHTS = "no_rights"
 
 
 class Stored(NamedTuple):

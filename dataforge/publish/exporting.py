@@ -22,13 +22,14 @@ from dataforge.errors import ExampleError, UsageError
 from dataforge.manifest import Spec
 from dataforge.media import MediaStore, to_jpeg
 from dataforge.plugins import Exporter
-from dataforge.publish.bench import shown
+from dataforge.publish.bench import processes, shown
 from dataforge.publish.choosing import Stored, stored
 from dataforge.publish.shards import ShardWriter
 from dataforge.records import Trace, parse_line
+from dataforge.report import count_lines
 from dataforge.runs import Run, writing
 from dataforge.transcript import Shot, transcribe
-from dataforge.workers import Workers, default_count, in_order
+from dataforge.workers import Workers, in_order
 
 ROW_TIMEOUT_S = 300.0
 
@@ -57,15 +58,23 @@ class Laid(NamedTuple):
     fault: str = ""
 
 
-def export(run: Run, spec: Spec, folder: Path, watch: Callable[[int], None] = lambda done: None) -> Exported:
-    """Lay the run's kept traces out in a folder; UsageError where it isn't empty, or nothing could be laid out."""
+def export(
+    run: Run, spec: Spec, folder: Path, watch: Callable[[int], None] = lambda done: None, dry: bool = False
+) -> Exported:
+    """Lay the run's kept traces out in a folder; UsageError where it isn't empty, or nothing could be laid out.
+
+    A dry export makes and counts every row, and writes none.
+    """
     exporter: Exporter = plugins.build("exporter", spec)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} isn't an empty folder: name another with --out")
     exported = Exported(folder, folder / exporter.file, lost=exporter.lost)
+    if dry:
+        asyncio.run(_export(run, exporter, exported, _Nowhere(), watch))
+        return exported
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        asyncio.run(_export(run, exporter, exported, watch))
+        asyncio.run(_export(run, exporter, exported, _writer(exporter, exported), watch))
         for name, text in exporter.beside().items():
             (folder / name).write_text(text, encoding="utf-8")
     if not exported.rows:
@@ -75,11 +84,12 @@ def export(run: Run, spec: Spec, folder: Path, watch: Callable[[int], None] = la
     return exported
 
 
-async def _export(run: Run, exporter: Exporter, exported: Exported, watch: Callable[[int], None]) -> None:
-    count = default_count()
+async def _export(
+    run: Run, exporter: Exporter, exported: Exported, writer: "Writer", watch: Callable[[int], None]
+) -> None:
+    count = processes(count_lines(run.traces_path))
     spec = {"name": exporter.name, **exporter.model_dump(mode="json")}
     workers = Workers(count, ROW_TIMEOUT_S, set_up_layout, (spec, run.store.folder))
-    writer = _writer(exporter, exported)
 
     async def laid(line: Stored) -> Laid:
         try:
@@ -96,7 +106,8 @@ async def _export(run: Run, exporter: Exporter, exported: Exported, watch: Calla
                 exported.traces += 1
                 exported.flags_lost += not one.carried
                 exported.rows += len(one.rows)
-                exported.pictures += _save(one.shots, exported.folder / "images") if not exporter.embeds else 0
+                if not exporter.embeds and not isinstance(writer, _Nowhere):
+                    exported.pictures += _save(one.shots, exported.folder / "images")
                 for row in one.rows:
                     writer.write(row)
                 watch(exported.traces)
@@ -135,6 +146,14 @@ def _writer(exporter: Exporter, exported: Exported) -> Writer:
     if exported.file.suffix == ".parquet":
         return _Parquet(exported.file, exporter)
     return (_List if exported.file.suffix == ".json" else _Lines)(exported.file)
+
+
+class _Nowhere:
+    def write(self, row: dict[str, Any]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 class _Lines:

@@ -13,7 +13,7 @@ from dataforge import report
 from dataforge.errors import UsageError
 from dataforge.manifest import parse
 from dataforge.publish.checking import ROWS_AT_ONCE, Bench
-from dataforge.publish.record import Published, place, read_record, runs_name
+from dataforge.publish.record import Published, place, read_record, runs_name, slug
 from dataforge.publish.verify import adopt, named_by_hash
 from dataforge.records import Trace, parse_line
 from dataforge.runs import Run, point_latest, write_lines, write_whole, writing
@@ -23,7 +23,7 @@ def pull(folder: Path, runs: Path, originals: Path | None = None) -> Run:
     """Make a run folder of the set in a folder; UsageError where the set is broken, or the run's folder is taken."""
     record = read_record(folder)
     content = record.runs[0].manifest | {
-        "name": record.title if len(record.runs) > 1 else record.runs[0].manifest["name"]
+        "name": slug(record.title) if len(record.runs) > 1 else record.runs[0].manifest["name"]
     }
     target = runs / runs_name(record.title, [run.name for run in record.runs])
     if (target / "manifest.json").exists():

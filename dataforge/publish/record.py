@@ -6,8 +6,9 @@ of an endpoint gets into it.
 """
 
 import hashlib
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -20,12 +21,14 @@ from dataforge.report import Report
 
 RECORD = "dataforge.json"
 Counts = dict[str, int]
+ShardPath = Annotated[str, Field(pattern=r"^data/(traces|queries|media)/[a-z][a-z0-9_]*-\d{5}\.parquet$")]
+"""Relative to the set; what a foreign record names leads nowhere else."""
 
 
 class RunPart(Record):
     """One run's part in the set."""
 
-    name: str = Field(description="of the run's folder")
+    name: str = Field(pattern=r"^\w[\w.-]*$", description="of the run's folder")
     digest: str = Field(description="of what shapes its traces")
     manifest: dict[str, Any]
     report: Report
@@ -58,7 +61,7 @@ class Published(Record):
     left_out: Counts = Field(description="traces that were kept but can't stand in this set, by reason")
     unverified: Counts = Field(description="published all the same: by how their replay differs")
     forced: bool = Field(description="published although unfiltered or unverified")
-    files: dict[str, Shard]
+    files: dict[ShardPath, Shard]
 
     @property
     def digest(self) -> str:
@@ -87,7 +90,12 @@ def runs_name(title: str, names: list[str]) -> str:
     """A name of the runs together, fit for a folder and a tag."""
     if len(names) == 1:
         return names[0]
-    return f"{title}-{hashlib.sha256(' '.join(names).encode()).hexdigest()[:6]}"
+    return f"{slug(title)}-{hashlib.sha256(' '.join(names).encode()).hexdigest()[:6]}"
+
+
+def slug(title: str) -> str:
+    """A title as the name of a manifest, a folder, a tag."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", title).strip(".-") or "set"
 
 
 def read_record(folder: Path) -> Published:

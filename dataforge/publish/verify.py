@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dataforge.errors import ExampleError, UsageError
+from dataforge.publish.bench import processes
 from dataforge.publish.checking import ROWS_AT_ONCE, Checked, Fault, check_rows, set_up_checking
 from dataforge.publish.choosing import Entry
 from dataforge.publish.record import Published, place, read_record
 from dataforge.publish.shards import weigh
-from dataforge.workers import Workers, default_count, in_order
+from dataforge.workers import Workers, in_order
 
 ROWS_TIMEOUT_S = 600.0
 FAULTS_TOLD = 20
@@ -136,7 +137,7 @@ class _Verifying:
         self._done = 0
 
     async def all(self) -> None:
-        count = default_count()
+        count = processes(sum(shard.rows for shard in self.record.files.values()) // 2)
         workers = Workers(count, ROWS_TIMEOUT_S, set_up_checking, (self.folder, self.record, self.media))
 
         async def checked(job: Job) -> Checked:

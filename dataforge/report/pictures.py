@@ -12,7 +12,7 @@ from PIL import Image
 from dataforge.errors import ExampleError
 from dataforge.geometry import Box
 from dataforge.media import REDUCING_GAP, MediaStore, blank, cut, fingerprint, to_jpeg
-from dataforge.records import Example, Scene, Trace, View
+from dataforge.records import Example, Trace, View
 
 QUALITY = 72
 PAGE_BYTES = 4_000_000
@@ -31,7 +31,7 @@ class Pictures:
         self._store = store
         self._left = PAGE_BYTES
 
-    def whole(self, example: Example | Scene, media: int, most: Size) -> tuple[str, str]:
+    def whole(self, example: Example, media: int, most: Size) -> tuple[str, str]:
         """The address of a picture scaled into `most`, or "" and a sentence that says why there is none."""
         try:
             image = self.opened(example, media, self._moment(example, media))
@@ -53,16 +53,15 @@ class Pictures:
         """Where the same picture is shown in full size; nothing for a page that stands alone."""
         return ""
 
-    def _moment(self, example: Example | Scene, media: int) -> float | None:
+    def _moment(self, example: Example, media: int) -> float | None:
         """When a video is shown that is shown by one picture: while its first evidence is there, else half-way."""
         item = example.media[media]
         if item.kind == "image":
             return None
-        regions = example.evidence if isinstance(example, Example) else ()
-        spans = [region.span_s for region in regions if region.media == media and region.span_s]
+        spans = [region.span_s for region in example.evidence if region.media == media and region.span_s]
         return self._store.frames_at(item, [sum((*spans, item.span_s or (0.0, 0.0))[0]) / 2])[0].time_s
 
-    def opened(self, example: Example | Scene, media: int, time_s: float | None = None) -> Image.Image:
+    def opened(self, example: Example, media: int, time_s: float | None = None) -> Image.Image:
         """A source picture, or a frame of a video; ExampleError where it is gone, changed, or badly named."""
         if media >= len(example.media) or not re.fullmatch(r"(\.[A-Za-z0-9]{1,8})?", example.media[media].suffix):
             raise ExampleError("media", "bad_name")

@@ -1,9 +1,9 @@
 """The miniature: pictures so small a student can learn on them, and whose answer can't be read without the right look.
 
-Tiles lie on a grid, each with a coloured dot; one tile has a dark frame, and the question is what colour its dot has.
-The frame can be seen in the whole view, so the place is found by looking. The dot can't be read there: it is a pixel or
-two among grain and tints of the same strength. In a look at the tile it is six times as wide. One colour is more common
-than the others in the framed tile, so a guess is right now and then; the dots of the other tiles are drawn evenly.
+Tiles lie in a row, each with a coloured dot; one tile has a broad dark frame, and the question is what colour its dot
+has. The frame can be seen in the whole view, so the place is found by looking. The dot is two pixels wide there, among
+grain and tints; in a look at the tile it is six times as wide. One colour is more common than the others in the framed
+tile, so a guess is right now and then; the dots of the other tiles are drawn evenly.
 """
 
 import hashlib
@@ -27,6 +27,7 @@ COLORS: dict[str, Color] = {
     "blue": (30, 50, 235),
     "yellow": (240, 225, 20),
 }
+DARK = (25, 25, 25)
 CELL, TILE, FRAME, GRAIN = 96, 30, 4, 3
 """Source pixels: between tiles, of a tile, of the frame's line, and of a grain of the paper."""
 QUESTION = "What color is the dot in the framed tile?"
@@ -37,8 +38,8 @@ class Miniature(Source):
 
     split: str = "train"
     seed: int = 0
-    tiles: int = Field(default=2, ge=1, le=6, description="a side of the grid; 1 shows one tile alone, at look size")
-    common: float = Field(default=0.5, ge=0, le=1, description="how often the framed dot is red: what a guess is worth")
+    tiles: int = Field(default=2, ge=1, le=8, description="in a row; 1 shows one tile alone, at look size")
+    common: float = Field(default=0.7, ge=0, le=1, description="how often the framed dot is red: what a guess is worth")
     dot: int = Field(default=6, ge=2, le=12, description="side of a dot, in source pixels")
     guessed: float = Field(
         default=0.0,
@@ -72,7 +73,7 @@ class Miniature(Source):
         buffer = io.BytesIO()
         picture.save(buffer, "PNG", compress_level=1)
         readable = float(CELL * self.tiles) if guess or self.tiles == 1 else None
-        tiles = [tile_box(at, self.tiles) for at in range(self.tiles**2)]
+        tiles = [tile_box(at, self.tiles) for at in range(self.tiles)]
         return Example(
             id=row.id,
             group=row.group,
@@ -90,45 +91,45 @@ class Miniature(Source):
         """The picture of that name, which tile is framed, its dot's colour, and whether it counts as guessed."""
         rng = random.Random(hashlib.sha256(name.encode()).digest())
         names = list(COLORS)
-        place = rng.randrange(self.tiles**2)
+        place = rng.randrange(self.tiles)
         color = names[0] if rng.random() < self.common else rng.choice(names[1:])
         guess = rng.random() < self.guessed
-        side = CELL * self.tiles if self.tiles > 1 else TILE
-        picture = _paper(rng, side)
+        size = (CELL * self.tiles, CELL) if self.tiles > 1 else (TILE, TILE)
+        paper = _paper(rng, size)
+        picture = paper.copy()
         pen = ImageDraw.Draw(picture)
-        for at in range(self.tiles**2):
+        if self.tiles > 1:
+            pen.rectangle((place * CELL, 0, place * CELL + CELL - 1, CELL - 1), fill=DARK)
+        for at in range(self.tiles):
             box = tile_box(at, self.tiles)
-            _tile(pen, picture, rng, box, COLORS[color if at == place else rng.choice(names)], self.dot, at == place)
+            shown = COLORS[color if at == place else rng.choice(names)]
+            corners = (int(box.x1), int(box.y1), int(box.x2), int(box.y2))
+            picture.paste(_tile(rng, paper.crop(corners), shown, self.dot), corners)
+            if at == place:
+                pen.rectangle((box.x1, box.y1, box.x2 - 1, box.y2 - 1), outline=DARK, width=FRAME)
         return picture, place, color, guess
 
 
 def tile_box(at: int, tiles: int) -> Box:
-    """The tile number `at`, row by row, in source pixels."""
-    row, column = divmod(at, tiles)
+    """The tile number `at` from the left, in source pixels."""
     air = (CELL - TILE) // 2 if tiles > 1 else 0
-    x, y = column * CELL + air, row * CELL + air
-    return Box(x, y, x + TILE, y + TILE)
+    return Box(at * CELL + air, air, at * CELL + air + TILE, air + TILE)
 
 
-def _paper(rng: random.Random, side: int) -> Image.Image:
+def _paper(rng: random.Random, size: tuple[int, int]) -> Image.Image:
     """Grain in colour, in blocks of a whole-view pixel."""
-    grains = -(-side // GRAIN)
-    noise = Image.frombytes("RGB", (grains, grains), rng.randbytes(grains * grains * 3))
-    return noise.point(lambda value: 130 + value * 3 // 8).resize((side, side), Image.Resampling.NEAREST)
+    grains = (-(-size[0] // GRAIN), -(-size[1] // GRAIN))
+    noise = Image.frombytes("RGB", grains, rng.randbytes(grains[0] * grains[1] * 3))
+    return noise.point(lambda value: 130 + value * 3 // 8).resize(size, Image.Resampling.NEAREST)
 
 
-def _tile(
-    pen: ImageDraw.ImageDraw, picture: Image.Image, rng: random.Random, box: Box, color: Color, dot: int, framed: bool
-) -> None:
-    """A tinted tile with its dot, and the frame on its edge."""
-    left, top, right, bottom = (int(edge) for edge in box)
-    tint = Image.new("RGB", (TILE, TILE), _tint(rng))
-    picture.paste(Image.blend(picture.crop((left, top, right, bottom)), tint, 0.5), (left, top))
-    if framed:
-        pen.rectangle((left, top, right - 1, bottom - 1), outline=(25, 25, 25), width=FRAME)
+def _tile(rng: random.Random, ground: Image.Image, color: Color, dot: int) -> Image.Image:
+    """A tinted piece of the paper with its dot."""
+    tile = Image.blend(ground, Image.new("RGB", ground.size, _tint(rng)), 0.5)
     low, high = FRAME + 2, TILE - FRAME - 2 - dot
-    x, y = left + rng.randint(low, high), top + rng.randint(low, high)
-    pen.rectangle((x, y, x + dot - 1, y + dot - 1), fill=color)
+    x, y = rng.randint(low, high), rng.randint(low, high)
+    ImageDraw.Draw(tile).rectangle((x, y, x + dot - 1, y + dot - 1), fill=color)
+    return tile
 
 
 def _tint(rng: random.Random) -> Color:

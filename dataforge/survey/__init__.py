@@ -7,7 +7,7 @@ away group by group, so a survey needs no space that grows with the source.
 
 import itertools
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from dataforge.records import Example, Failure, Scene
 from dataforge.survey.pages import Exhibits, page
 
 EDGES_MP = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-EDGES_SHARE = (0.0001, 0.001, 0.01, 0.05, 0.2, 0.5)
+EDGES_S = (5.0, 15.0, 30.0, 60.0, 180.0, 600.0)
+EDGES_PERCENT = (0.01, 0.1, 1.0, 5.0, 20.0, 50.0)
 SHOWN = 10
 
 
@@ -35,18 +36,19 @@ class Survey(BaseModel):
     sampled: int
     examples: int
     posed_by_teacher: int
-    failures: dict[str, int]
+    failures: dict[str, int] = {}
     pictures: int
     missing: int
     groups: int
-    splits: dict[str, int]
-    answer_types: dict[str, int]
-    answers: dict[str, int]
-    megapixels: dict[str, int]
+    splits: dict[str, int] = {}
+    answer_types: dict[str, int] = {}
+    answers: dict[str, int] = {}
+    megapixels: dict[str, int] = {}
+    seconds: dict[str, int] = {}
     with_boxes: int
     boxes: int
-    box_shares: dict[str, int]
-    said_by: dict[str, int]
+    box_shares: dict[str, int] = {}
+    said_by: dict[str, int] = {}
     other_places: int
 
 
@@ -95,10 +97,7 @@ class Counting:
 
     def __init__(self) -> None:
         self.seen: Counter[str] = Counter()
-        self.counts: dict[str, Counter[str]] = {
-            name: Counter()
-            for name in ("failures", "splits", "answer_types", "answers", "megapixels", "box_shares", "said_by")
-        }
+        self.counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._pictures: set[str] = set()
         self._missing: set[str] = set()
         self._groups: set[str] = set()
@@ -117,6 +116,8 @@ class Counting:
             if media.sha256 not in self._pictures:
                 self._pictures.add(media.sha256)
                 self.counts["megapixels"][_bin(media.width * media.height / 1e6, EDGES_MP, " MP")] += 1
+                if media.span_s:
+                    self.counts["seconds"][_bin(media.span_s[1] - media.span_s[0], EDGES_S, " s")] += 1
         if isinstance(found, Scene):
             self.seen["posed"] += 1
         else:
@@ -132,15 +133,15 @@ class Counting:
         for region in boxes:
             media = found.media[region.media]
             share = region.box.area / (media.width * media.height)
-            self.counts["box_shares"][_bin(100 * share, tuple(100 * edge for edge in EDGES_SHARE), " %")] += 1
+            self.counts["box_shares"][_bin(100 * share, EDGES_PERCENT, " %")] += 1
             self.counts["said_by"][region.said_by] += 1
 
     def survey(self, source: Source, rows: int | None, unreadable: dict[str, int]) -> Survey:
-        ordered = {name: dict(sorted(counts.items(), key=lambda one: -one[1])) for name, counts in self.counts.items()}
-        for name, edges, unit in (("megapixels", EDGES_MP, " MP"), ("box_shares", EDGES_SHARE, " %")):
-            scale = 100 if unit == " %" else 1
-            names = _bins(tuple(scale * edge for edge in edges), unit)
-            ordered[name] = {label: self.counts[name][label] for label in names if self.counts[name][label]}
+        ordered = {name: dict(counts.most_common()) for name, counts in self.counts.items()}
+        scales = (("megapixels", EDGES_MP, " MP"), ("seconds", EDGES_S, " s"), ("box_shares", EDGES_PERCENT, " %"))
+        for name, edges, unit in scales:
+            counts = self.counts[name]
+            ordered[name] = {label: counts[label] for label in _bins(edges, unit) if counts[label]}
         return Survey(
             source=source.name,
             licence=source.licence,

@@ -92,7 +92,7 @@ class Maker:
                 ready = await self.workers.run(row.group, at_bench, *job)
             return await self._write(ready, replies, author)
         except ExampleError as error:
-            return _failure(row.id, error, replies)
+            return failure(row.id, error, replies)
         except NotYet:
             return None
 
@@ -250,7 +250,7 @@ def _where(region: Region) -> str:
     return f"{[round(edge) for edge in region.box]} in pixels"
 
 
-def _failure(name: str, error: ExampleError, replies: list[Reply]) -> Failure:
+def failure(name: str, error: ExampleError, replies: list[Reply]) -> Failure:
     """The failure that an example ended in, with what its replies have cost in vain."""
     input_tokens, output_tokens, cost_usd = error.usage
     return Failure(

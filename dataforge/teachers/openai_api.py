@@ -13,7 +13,6 @@ import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -22,19 +21,16 @@ from pydantic import Field, PrivateAttr, StringConstraints
 from dataforge.ask.faults import Asked, TooMuch, by_status, clean, error_in, failure, hold_s, spoken
 from dataforge.ask.prices import Pictures, find_price
 from dataforge.ask.tokens import request_tokens
-from dataforge.ask.tolerant import parse_object
 from dataforge.ask.transport import CONNECT_S, Answer, Transport, connected, encode
-from dataforge.dialect import arguments_json, message_text
+from dataforge.ask.wire import SMALLER, as_sent, fits, has_pictures, smaller, strict
+from dataforge.dialect import message_text
 from dataforge.errors import ExampleError, UsageError
-from dataforge.plugins import Message, Picture, Reply, Request, Setback, Teacher
+from dataforge.plugins import Reply, Request, Setback, Teacher
 
 OPENAI = "https://api.openai.com/v1"
 ADDRESS = r"^https?://[^/@\s]+(/[^\s?]*)?$"
 """No password or token in it: it is stored with a run and shown in errors."""
 Address = Annotated[str, StringConstraints(pattern=ADDRESS)]
-
-SMALLER = 0.5
-"""Of the sides of the pictures in a request that was too much."""
 
 FORM_NOTE = "Reply with one JSON object and nothing else. It must fit this JSON schema:\n"
 """Goes before the schema where the server does not take it as a setting: form alone, no wish about the content."""
@@ -158,7 +154,7 @@ class OpenaiApi(Teacher):
                 if self.learn(answer, habit):
                     continue
                 error = failure(answer, asked)
-                if isinstance(error, TooMuch) and scale == 1.0 and _has_pictures(request):
+                if isinstance(error, TooMuch) and scale == 1.0 and has_pictures(request):
                     request, scale = await asyncio.to_thread(smaller, request), SMALLER
                     continue
                 raise error
@@ -203,7 +199,7 @@ class OpenaiApi(Teacher):
     def body(self, request: Request, habit: Habit | None = None) -> dict[str, Any]:
         """The request as the API wants it, with each Picture in the place of its URL: `transport.encode` it."""
         habit = habit or self._habit
-        messages = [_content(message, self.detail) for message in request.messages]
+        messages = [as_sent(message, self.detail) for message in request.messages]
         body: dict[str, Any] = {"model": self.model, "messages": messages, habit.limit: self.max_tokens}
         if self.temperature is not None:
             body["temperature"] = self.temperature
@@ -212,14 +208,14 @@ class OpenaiApi(Teacher):
         if not request.schema:
             return body
         if habit.form == "json_schema":
-            wanted = {"name": "reply", "strict": True, "schema": _strict(request.schema)}
+            wanted = {"name": "reply", "strict": True, "schema": strict(request.schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": wanted}
             return body
         if habit.form == "json_object":
             body["response_format"] = {"type": "json_object"}
         note = FORM_NOTE + json.dumps(request.schema, ensure_ascii=False, default=dict)
         last = request.messages[-1]
-        messages[-1] = _content(last._replace(parts=(*last.parts, note)), self.detail)
+        messages[-1] = as_sent(last._replace(parts=(*last.parts, note)), self.detail)
         return body
 
     # ------------------------------------------------------------------ what comes back
@@ -266,7 +262,7 @@ class OpenaiApi(Teacher):
         """Whether the server took the schema and ignored it, so that the model has never been told of it."""
         if sent.form != "json_schema" or reply.finish != "stop" or self._kept_to_schema:
             return False
-        if _fits(reply.text, request.schema):
+        if fits(reply.text, request.schema):
             # one that keeps to the schema once always does: what doesn't fit later is a slip of the model
             self._kept_to_schema = True
             self._habit = sent
@@ -289,57 +285,6 @@ def _no_reply(completion: Any, asked: Asked) -> Exception:
         return Setback("bad_reply", clean(said, asked.key))
     shown = "the body is no JSON" if completion is None else clean(json.dumps(completion), asked.key)
     return Setback("bad_reply", shown, charged=True)
-
-
-def _has_pictures(request: Request) -> bool:
-    return any(isinstance(part, Picture) for message in request.messages for part in message.parts)
-
-
-def smaller(request: Request) -> Request:
-    """The request with its pictures at half the size."""
-    from dataforge.media import shrink
-
-    def part(part: str | Picture) -> str | Picture:
-        return part if isinstance(part, str) else Picture(shrink(part.jpeg, SMALLER), part.sha256)
-
-    messages = tuple(message._replace(parts=tuple(map(part, message.parts))) for message in request.messages)
-    return replace(request, messages=messages)
-
-
-def _content(message: Message, detail: str) -> dict[str, Any]:
-    """A message as the API wants it; plain text where there is no picture, which every server takes."""
-    if all(isinstance(part, str) for part in message.parts):
-        content: dict[str, Any] = {"role": message.role, "content": "\n\n".join(map(str, message.parts))}
-    else:
-        content = {"role": message.role, "content": [_part(part, detail) for part in message.parts]}
-    if message.call:
-        function = {"name": message.call.name, "arguments": arguments_json(message.call)}
-        content["tool_calls"] = [{"id": message.call_id, "type": "function", "function": function}]
-    elif message.call_id:
-        content["tool_call_id"] = message.call_id
-    return content
-
-
-def _part(part: str | Picture, detail: str) -> dict[str, Any]:
-    if isinstance(part, str):
-        return {"type": "text", "text": part}
-    return {"type": "image_url", "image_url": {"url": part, "detail": detail}}
-
-
-def _strict(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema as strict mode demands it: each object lists all of its properties and allows no other."""
-    strict = {key: _strict(value) if isinstance(value, Mapping) else value for key, value in schema.items()}
-    if schema.get("type") == "object" and "properties" in schema:
-        strict |= {"required": list(schema["properties"]), "additionalProperties": False}
-    return strict
-
-
-def _fits(text: str, schema: Mapping[str, Any]) -> bool:
-    """Whether the text is an object with what the schema requires."""
-    if not schema:
-        return True
-    found = parse_object(text)
-    return found is not None and all(name in found for name in schema.get("required", ()))
 
 
 def _count(value: Any) -> int:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dataforge.errors import ExampleError
 from dataforge.media import MediaStore, to_jpeg
-from dataforge.records import Example, Scene, Trace, View
+from dataforge.records import Example, Trace, View
 from dataforge.report.pictures import Pictures, Size, shrunk
 
 SHELF_BYTES = 32_000_000
@@ -36,7 +36,7 @@ class ServedPictures(Pictures):
         self._bytes = 0
         self._shown: OrderedDict[object, Shown] = OrderedDict()
 
-    def whole(self, example: Example | Scene, media: int, most: Size) -> Shown:
+    def whole(self, example: Example, media: int, most: Size) -> Shown:
         return self._once(
             (example.media[media].sha256, most), lambda: super(ServedPictures, self).whole(example, media, most)
         )

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from dataforge.evaluate import statistics
+from dataforge.evaluate import intervals
 
 
 def alone(count: int) -> list[str]:
@@ -19,7 +19,7 @@ def test_wilsons_interval_has_its_known_values() -> None:
         (0, 20, 0.0, 0.1611),
         (1, 29, 0.0061, 0.1718),
     ):
-        found = statistics.mean([1.0] * right + [0.0] * (count - right), alone(count))
+        found = intervals.mean([1.0] * right + [0.0] * (count - right), alone(count))
         assert found.mean == right / count
         assert (found.low, found.high) == pytest.approx((low, high), abs=6e-5)
 
@@ -27,7 +27,7 @@ def test_wilsons_interval_has_its_known_values() -> None:
 def test_a_bootstrap_of_single_rows_agrees_with_the_normal_interval() -> None:
     draw = random.Random(3)
     values = [draw.random() for _ in range(400)]
-    found = statistics.mean(values, alone(400))
+    found = intervals.mean(values, alone(400))
     average = sum(values) / 400
     half = 1.96 * (sum((value - average) ** 2 for value in values) / 400**2) ** 0.5
     assert (found.low, found.high) == pytest.approx((average - half, average + half), abs=0.002)
@@ -37,10 +37,10 @@ def test_four_orders_of_one_question_are_worth_one_question() -> None:
     draw = random.Random(0)
     once = [float(draw.random() < 0.7) for _ in range(200)]
     groups = [str(number) for number in range(200) for _ in range(4)]
-    one, four = statistics.mean(once, alone(200)), statistics.mean([v for v in once for _ in range(4)], groups)
+    one, four = intervals.mean(once, alone(200)), intervals.mean([v for v in once for _ in range(4)], groups)
     assert one.mean == four.mean
     assert (four.low, four.high) == pytest.approx((one.low, one.high), abs=0.012)
-    naive = statistics.mean([v for v in once for _ in range(4)], alone(800))
+    naive = intervals.mean([v for v in once for _ in range(4)], alone(800))
     assert naive.high - naive.low < 0.6 * (four.high - four.low)
 
 
@@ -49,13 +49,13 @@ def test_a_paired_difference_is_narrower_than_what_the_two_scores_say() -> None:
     before = [float(draw.random() < 0.6) for _ in range(190)]
     after = [1.0 if not value and draw.random() < 0.2 else value for value in before]
     groups = alone(190)
-    gap = statistics.difference(before, after, groups)
+    gap = intervals.difference(before, after, groups)
     assert gap.low > 0
     assert gap.mean == pytest.approx(sum(after) / 190 - sum(before) / 190)
-    one, two = statistics.mean(before, groups), statistics.mean(after, groups)
+    one, two = intervals.mean(before, groups), intervals.mean(after, groups)
     assert one.high > two.low
-    assert statistics.difference(before, before, groups) == (0.0, 0.0, 0.0)
-    mirrored = statistics.difference(after, before, groups)
+    assert intervals.difference(before, before, groups) == (0.0, 0.0, 0.0)
+    mirrored = intervals.difference(after, before, groups)
     assert (mirrored.low, mirrored.high) == pytest.approx((-gap.high, -gap.low), abs=0.011)
 
 
@@ -67,13 +67,13 @@ def test_intervals_hold_as_often_as_they_say() -> None:
             ease = draw.betavariate(2, 1)  # of mean 2/3; the rows of a group share it
             values += [float(draw.random() < ease) for _ in range(3)]
             groups += [str(group)] * 3
-        low, high = statistics.bootstrap(values, groups, seed=0)
+        low, high = intervals.bootstrap(values, groups, seed=0)
         held += low <= 2 / 3 <= high
     assert 0.90 <= held / 300 <= 0.99
 
 
 def test_the_same_seed_gives_the_same_interval_and_nothing_has_no_certainty() -> None:
     values, groups = [0.1, 0.5, 0.9, 0.3], ["a", "a", "b", "c"]
-    assert statistics.bootstrap(values, groups, 1) == statistics.bootstrap(values, groups, 1)
-    assert statistics.mean([], []) == (0.0, 0.0, 1.0)
-    assert statistics.difference([], [], []) == (0.0, -1.0, 1.0)
+    assert intervals.bootstrap(values, groups, 1) == intervals.bootstrap(values, groups, 1)
+    assert intervals.mean([], []) == (0.0, 0.0, 1.0)
+    assert intervals.difference([], [], []) == (0.0, -1.0, 1.0)
