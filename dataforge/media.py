@@ -32,8 +32,6 @@ MAX_PIXELS = 120_000_000
 """The largest picture that is decoded: 480 MB, since Pillow keeps four bytes a pixel."""
 MAX_BYTES = 512 * 1024 * 1024
 MAX_VIDEO_BYTES = 32 * 1024**3
-CUTS_KEPT = 32
-"""Of frames of videos, a few hundred kilobytes each."""
 MAX_ASPECT = 200
 """Longer strips are refused, as Qwen's own preprocessor does."""
 REDUCING_GAP = 1.5
@@ -53,17 +51,15 @@ class MediaStore:
         self.folder = folder
         self._keep = keep
         self._decoded: OrderedDict[str, Image.Image] = OrderedDict()
-        self._cuts: OrderedDict[tuple[object, ...], Image.Image] = OrderedDict()
         self._backend = video_backend
         self._video_limit_s = video_limit_s
-        self._added: OrderedDict[tuple[Path, int, int], Media] = OrderedDict()
 
     @cached_property
     def clips(self) -> "Clips":
         """The videos' descriptions and frames, in a folder of their own."""
         from dataforge.video import LIMIT_S, Clips
 
-        return Clips(self.folder / "frames", self._video_limit_s or LIMIT_S)
+        return Clips(self.folder / "frames", self._video_limit_s or LIMIT_S, backend=self._backend)
 
     def add_file(self, path: Path, licence: str = "", origin: str = "") -> Media:
         """Take a picture file in: linked where the file system allows it, else copied."""
@@ -74,35 +70,11 @@ class MediaStore:
 
     def add_video(self, path: Path, licence: str = "", origin: str = "") -> Media:
         """Take a video file in, as `add_file` does, and describe it; ExampleError("media", reason) where it is none."""
-        from dataforge.video import sha256_of
-
         with _hostile_path(path):
-            found = _regular(path, MAX_VIDEO_BYTES)
-            known = (path.resolve(), found.st_size, found.st_mtime_ns)
-            if known in self._added:
-                return self._added[known]
-            if not found.st_size:
-                raise ExampleError("media", "empty_file", path.name)
-            sha256 = sha256_of(path)
-        index = self.clips.describe(path, sha256)
-        media = Media(
-            sha256=sha256,
-            kind="video",
-            suffix=path.suffix.lower(),
-            width=index.width,
-            height=index.height,
-            frames=len(index.pts),
-            span_s=index.span_s,
-            decoder="pyav" if self._backend == "auto" else self._backend,
-            licence=licence,
-            origin=origin or path.name,
-        )
-        if not self.path(media).exists():
-            self.path(media).parent.mkdir(parents=True, exist_ok=True)
-            _place(b"", self.path(media), path)
-        self._added[known] = media
-        while len(self._added) > 256:
-            self._added.popitem(last=False)
+            media = self.clips.media(path, _regular(path, MAX_VIDEO_BYTES), licence, origin or path.name)
+            if not self.path(media).exists():
+                self.path(media).parent.mkdir(parents=True, exist_ok=True)
+                _place(b"", self.path(media), path)
         return media
 
     def add_bytes(self, content: bytes, suffix: str, licence: str = "", origin: str = "") -> Media:
@@ -161,19 +133,12 @@ class MediaStore:
         return self._decode(media.sha256, self._read(media), media.origin)
 
     def cut(self, media: Media, box: Box, size: tuple[int, int], time_s: float | None = None) -> Image.Image:
-        """The part of a picture, or of a frame of a video, inside `box` (whole pixels), in that size.
-
-        The last ones of videos are kept: all questions on a clip begin with the same overview.
-        """
+        """The part of a picture, or of a frame of a video, inside `box` (whole pixels), in that size."""
         if media.kind == "image":
             return cut(self.open(media), box, size)
+        # all questions on a clip begin with the same overview
         key = (media.sha256, media.decoder, time_s, box, size)
-        if key not in self._cuts:
-            self._cuts[key] = cut(self.open(media, time_s), box, size)
-            while len(self._cuts) > CUTS_KEPT:
-                self._cuts.popitem(last=False)
-        self._cuts.move_to_end(key)
-        return self._cuts[key]
+        return self.clips.once(key, lambda: cut(self.open(media, time_s), box, size))
 
     def _open_frame(self, media: Media, time_s: float | None) -> Image.Image:
         if media.kind != "video" or time_s is None:

@@ -383,8 +383,8 @@ def test_every_reason_has_its_trace() -> None:
     found = {name: plugins.find("check", name) for name in plugins.names("check")}
     asking = {name: one for name, one in found.items() if issubclass(one, AskingCheck)}
     listed = {(name, reason) for name, one in asking.items() for reason in one.reasons}
-    beside = {("necessary", "answered_blind")}  # of videos: test_video_traces
-    assert {(check, reason) for check, reason, *_ in PLANTED} == listed - beside
+    of_videos = {("necessary", "answered_blind")}  # test_video_traces
+    assert {(check, reason) for check, reason, *_ in PLANTED} == listed - of_videos
 
 
 def test_a_budget_holds_for_the_filter_too(run: Run) -> None:

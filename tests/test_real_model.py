@@ -19,9 +19,11 @@ import pytest
 from PIL import Image
 
 from dataforge.errors import ExampleError
+from dataforge.evaluate import board, plan
 from dataforge.media import to_jpeg
 from dataforge.plugins import Message, Picture, Reply, Request
 from dataforge.teachers.openai_api import OpenaiApi
+from tests import eyes
 
 PYTHON = os.environ.get("DATAFORGE_TRANSFORMERS_PYTHON", sys.executable)
 """An interpreter with torch, transformers, fastapi and uvicorn: this one, or that of another environment."""
@@ -138,3 +140,34 @@ def test_a_real_server_that_cannot_read_a_picture_spoils_one_example(served: tup
     assert isinstance(error, ExampleError)
     assert error.reason in ("server_error", "unreachable", "bad_request")
     assert isinstance(ask(served, "What is in the picture?", picture("red")), Reply)
+
+
+def test_a_real_server_takes_an_evaluation(served: tuple[str, str], tmp_path: Path) -> None:
+    data = eyes.draw_vstar(tmp_path / "V", 2)
+    spec = {"name": "openai_api", "model": served[1], "base_url": served[0], "temperature": 0.0, "max_tokens": 12}
+    benchmark = plan.load(
+        plan.files("vstar")[0], data, {"workers": 1, "teacher": spec, "student": {"max_pixels": 50_000}}
+    )
+    runs = [eyes.play(one, tmp_path) for one in plan.arms(benchmark, plan.Model("tiny", spec), ("without", "with"))]
+    without, with_ = board.board(runs).rows
+    # random weights find no end: wrong, counted, and no failing of the run
+    assert (without.score.n, with_.score.n, without.failed, with_.failed) == (2, 2, 0, 0)
+    assert without.unanswered == with_.unanswered == 2
+    assert with_.input_tokens > without.input_tokens + 100  # the operations' schemas
+
+
+def test_a_real_server_takes_a_models_own_turns(served: tuple[str, str]) -> None:
+    teacher = OpenaiApi(model=served[1], base_url=served[0], temperature=0, max_tokens=4, retries=1, timeout_s=60)
+    tagged = (
+        Message("system", ("You are a helpful assistant.",)),
+        Message("user", (picture("red"), "Where is it?")),
+        Message("assistant", ('I look.\n<tool_call>\n{"name": "zoom_in", "arguments": {}}\n</tool_call>',)),
+        Message("user", ("<tool_response>\nImage 2:", picture("blue"), "\n</tool_response>")),
+    )
+
+    async def scene() -> tuple[Reply, Reply]:
+        async with teacher.session():
+            return await teacher.ask(Request("play", tagged[:2], {})), await teacher.ask(Request("play", tagged, {}))
+
+    first, second = asyncio.run(scene())
+    assert second.input_tokens > first.input_tokens + 16

@@ -6,8 +6,10 @@ import io
 import json
 import pickle
 from collections import Counter
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -49,6 +51,7 @@ from dataforge.staged.plot import COLOURS, FLOOR
 from dataforge.synth import synth
 from dataforge.write import request, slots, steps
 from tests import clips
+from tests.servers import TeacherServer
 
 OPERATIONS = [SelectFrames(), SelectMoments(), ZoomIn()]
 MIX: dict[Kind, float] = {"single": 0.9, "reselect": 0.1, "frames_then_zoom": 1, "compare": 1, "direct": 1}
@@ -599,3 +602,37 @@ def test_a_run_of_rendered_clips_is_whole_and_the_same_again(tmp_path: Path) -> 
                 assert Replay().judge(trace, Kit(MediaStore(run.store.folder))).ok
             made.append(run.traces_path.read_bytes())
     assert made[0] == made[1]
+
+
+def test_a_teacher_over_http_finds_the_moment_in_the_frames_and_writes(tmp_path: Path) -> None:
+    """It names frames of the overview, is tried on these alone, and then sees every view with its time."""
+    (tmp_path / "star" / "Charades_v1_480").mkdir(parents=True)
+    home = released(tmp_path / "star")
+    spoken = {"found": True, "first": 5, "last": 7, "label": "a box being opened", "answerable": True, "answer": "B"}
+
+    def fill(schema: Mapping[str, Any], body: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {
+            key: spoken.get(key, f"Here I consider the {key.replace('_', ' ')} with care.")
+            for key in schema["properties"]
+        }
+
+    with TeacherServer(fill=fill) as server:
+        changes = {"limit": 1, "workers": 1, "locate": {"order": ["teacher"]}}
+        changes["source"] = {"name": "star", "split": "val"}
+        teacher = {"name": "openai_api", "model": "m", "base_url": server.url}
+        loaded = manifest.load(manifest.shipped("star"), changes, source_path=home, teacher=teacher)
+        with Run.start(tmp_path / "runs", loaded) as run:
+            progress = synth(run)
+            (trace,) = run.traces()
+        assert progress.kept == 1, progress.reasons
+        bodies = [json.dumps(body) for body in server.bodies]
+    located, verified, written = (body.count("data:image/jpeg;base64,") for body in bodies)
+    assert located == 16
+    assert 1 <= verified <= 8
+    assert written == len(trace.all_views)
+    assert "Image 5 (" in bodies[0]
+    assert "Overview, frame 5, at 3." in bodies[2]
+    (region,) = trace.regions
+    assert (region.said_by, region.span_s) == ("teacher", (trace.views[4].time_s, trace.views[6].time_s))
+    assert trace.kind in ("single", "reselect")
+    assert not trace.provenance.scripted

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         "dataforge synth --source infographics --path InfographicVQA --teacher gpt-4.1-mini",
         "dataforge synth --source infographics --teacher Qwen2.5-VL-72B --base-url http://localhost:8000/v1",
         "dataforge synth --source pixel_reasoner --path sa1b=SA-1B --path star=STAR --teacher gpt-4.1-mini",
+        "dataforge synth --source star --path STAR --teacher gpt-4.1-mini",
         "dataforge synth --manifest mine.yaml --dry-run",
         "dataforge synth --manifest mine.yaml --budget 20 --batch",
     ),
@@ -46,6 +47,9 @@ def synth(
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Examples to read.")] = None,
     seed: Annotated[int | None, typer.Option(help="Another draw of everything random.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that cut pictures; default one a core.")] = None,
+    video_backend: Annotated[
+        str | None, typer.Option(help="Who decodes videos: auto (exact on every file), pyav, decord (checked).")
+    ] = None,
     budget: Annotated[
         str | None, typer.Option(help="Hard cap of what the run pays, over all its invocations: 20, 20usd, 5Mtok.")
     ] = None,
@@ -67,7 +71,7 @@ def synth(
     from dataforge.cli import screen
     from dataforge.synth import estimate
 
-    changes = {"limit": limit, "seed": seed, "workers": workers, "budget": budget}
+    changes = {"limit": limit, "seed": seed, "workers": workers, "budget": budget, "video_backend": video_backend}
     chosen = chosen_manifest(source, manifest, path, teacher, base_url, **changes)
     cap = manifest_budget(chosen.budget)
     if dry_run:

@@ -1,5 +1,6 @@
 """What the sources of videos share: finding a clip, and stretches of time as data sets write them."""
 
+import importlib.util
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,11 @@ from dataforge.geometry import Box
 from dataforge.records import Media, Region, Span
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
+
+
+def lacks() -> str:
+    """Why no video can be read here; empty where one can."""
+    return "" if importlib.util.find_spec("av") else "videos need av: pip install 'dataforge[video]'"
 
 
 def clip(folders: Sequence[Path], name: str, field: str = "video_id") -> Path:

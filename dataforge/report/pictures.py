@@ -34,7 +34,7 @@ class Pictures:
     def whole(self, example: Example, media: int, most: Size) -> tuple[str, str]:
         """The address of a picture scaled into `most`, or "" and a sentence that says why there is none."""
         try:
-            image = self.opened(example, media)
+            image = self.opened(example, media, self._moment(example, media))
         except ExampleError as error:
             return "", _absent(error)
         return self._address(image, most)
@@ -52,6 +52,14 @@ class Pictures:
     def link(self, trace: Trace, media: int | None = None, view: int | None = None) -> str:
         """Where the same picture is shown in full size; nothing for a page that stands alone."""
         return ""
+
+    def _moment(self, example: Example, media: int) -> float | None:
+        """When a video is shown that is shown by one picture: while its first evidence is there, else half-way."""
+        item = example.media[media]
+        if item.kind == "image":
+            return None
+        spans = [region.span_s for region in example.evidence if region.media == media and region.span_s]
+        return self._store.frames_at(item, [sum((*spans, item.span_s or (0.0, 0.0))[0]) / 2])[0].time_s
 
     def opened(self, example: Example, media: int, time_s: float | None = None) -> Image.Image:
         """A source picture, or a frame of a video; ExampleError where it is gone, changed, or badly named."""

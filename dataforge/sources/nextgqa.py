@@ -35,6 +35,10 @@ class Nextgqa(Source):
     def licence(self) -> str:
         return "annotations MIT (NExT-GQA); videos YFCC100M, each under its own Creative Commons licence"
 
+    @property
+    def missing(self) -> str:
+        return moments.lacks()
+
     def read(self) -> Iterator[Row | Failure]:
         if not self.path.is_dir():
             raise UsageError(f"nextgqa path: {self.path} is not a folder with {self.split}.csv in it")

@@ -49,6 +49,10 @@ class Star(Source):
     def licence(self) -> str:
         return "annotations Apache-2.0 (STAR); clips Charades, non-commercial use, not to be passed on"
 
+    @property
+    def missing(self) -> str:
+        return moments.lacks()
+
     def read(self) -> Iterator[Row | Failure]:
         path = self.path / f"STAR_{self.split}.json" if self.path.is_dir() else self.path
         home, rates = path.parent, _rates(path.parent)

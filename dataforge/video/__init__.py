@@ -8,15 +8,16 @@ import json
 import os
 import shutil
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from hashlib import file_digest
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from dataforge.errors import ExampleError
-from dataforge.records import Frame, Media, Overview
+from dataforge.records import Frame, Media, Overview, VideoBackend
 from dataforge.video import sampling
 from dataforge.video.index import Index
 from dataforge.video.process import decoder
@@ -29,13 +30,24 @@ AT_HAND_PIXELS = 16 * 1280 * 720
 """Decoded frames in memory: an overview of 16 in 720p."""
 SUFFIX = ".webp"
 INDICES = 256
+CUTS = 32
+"""A few hundred kilobytes each."""
 
 
 class Clips:
     """The described videos of a run, and their frames."""
 
-    def __init__(self, folder: Path, limit_s: float = LIMIT_S, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limit_s: float = LIMIT_S,
+        kept_bytes: int = KEPT_BYTES,
+        backend: VideoBackend = "auto",
+    ) -> None:
         self.folder = folder
+        self._backend = backend
+        self._known: OrderedDict[tuple[Path, int, int], Media] = OrderedDict()
+        self._cuts: OrderedDict[tuple[object, ...], Image.Image] = OrderedDict()
         self._limit_s = limit_s
         self._kept_bytes = kept_bytes
         self._indices: OrderedDict[str, Index] = OrderedDict()
@@ -44,6 +56,29 @@ class Clips:
         self._since_counted = 0
 
     # ------------------------------------------------------------------ describing
+
+    def media(self, path: Path, found: os.stat_result, licence: str, origin: str) -> Media:
+        """The record of a video file; read once, as long as its size and date stay the same."""
+        known = (path.resolve(), found.st_size, found.st_mtime_ns)
+        if known not in self._known:
+            if not found.st_size:
+                raise ExampleError("media", "empty_file", path.name)
+            sha256 = sha256_of(path)
+            index = self.describe(path, sha256)
+            self._known[known] = Media(
+                sha256=sha256,
+                kind="video",
+                suffix=path.suffix.lower(),
+                width=index.width,
+                height=index.height,
+                frames=len(index.pts),
+                span_s=index.span_s,
+                decoder="pyav" if self._backend == "auto" else self._backend,
+                licence=licence,
+                origin=origin,
+            )
+            _bound(self._known, INDICES)
+        return self._known[known]
 
     def describe(self, path: Path, sha256: str) -> Index:
         """The index of a video file with that hash: from memory, from the folder, else from the file itself."""
@@ -56,8 +91,7 @@ class Clips:
                 index = Index.model_validate(answer["index"])
                 _write(stored, index.model_dump_json())
             self._indices[sha256] = index
-            while len(self._indices) > INDICES:
-                self._indices.popitem(last=False)
+            _bound(self._indices, INDICES)
         self._indices.move_to_end(sha256)
         return self._indices[sha256]
 
@@ -80,10 +114,10 @@ class Clips:
         if settings.by == "key_frame":
             return sampling.key_frames(index, settings.frames)
         if settings.by == "scene":
-            return sampling.of_scenes(index, self._cuts(path, media, index), settings.frames)
+            return sampling.of_scenes(index, self._scene_cuts(path, media, index), settings.frames)
         return sampling.evenly(index, settings.frames)
 
-    def _cuts(self, path: Path, media: Media, index: Index) -> list[float]:
+    def _scene_cuts(self, path: Path, media: Media, index: Index) -> list[float]:
         stored = self._home(media).parent / media.sha256 / "scenes.json"
         try:
             cuts: list[float] = json.loads(stored.read_bytes())
@@ -133,6 +167,14 @@ class Clips:
         self._at_hand.move_to_end(key)
         return self._at_hand[key]
 
+    def once(self, key: tuple[object, ...], cut: Callable[[], Image.Image]) -> Image.Image:
+        """A part of a frame in some size, cut once as long as it is among the last ones."""
+        if key not in self._cuts:
+            self._cuts[key] = cut()
+            _bound(self._cuts, CUTS)
+        self._cuts.move_to_end(key)
+        return self._cuts[key]
+
     def _read(self, path: Path, media: Media, frame: Frame) -> Image.Image:
         kept = self._home(media) / f"{self.index(path, media).pts[frame.number]}{SUFFIX}"
         for _ in range(2):
@@ -157,6 +199,12 @@ class Clips:
                 return
             shutil.rmtree(home, ignore_errors=True)
             total -= sizes[home]
+
+
+def _bound(kept: "OrderedDict[Any, Any]", most: int) -> None:
+    """Drop what was used longest ago."""
+    while len(kept) > most:
+        kept.popitem(last=False)
 
 
 def sha256_of(path: Path) -> str:
