@@ -198,7 +198,7 @@ def cpu_s() -> float:
     return time.process_time() + sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
-def frames(folder: Path, rounds: int = 3) -> None:
+def frames(folder: Path, rounds: int = 2) -> None:
     path = sixty_seconds(folder / "sixty.mp4")
     readers: dict[str, Callable[[Path], list[Image.Image]]] = {
         "bare PyAV, packet times and key frames": bare_pyav,

@@ -71,6 +71,7 @@ class Decoder:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=surroundings,
+                start_new_session=True,  # Ctrl-C is for the process that asks: this one ends with it
             )
         return self._process
 
