@@ -1,5 +1,6 @@
 """The RL loop on a tiny student: it learns, stops where it should, goes on to the same numbers, runs on two ranks."""
 
+import io
 import json
 import math
 import re
@@ -255,6 +256,20 @@ def test_what_is_measured_of_a_step() -> None:
     assert seen["entropy"] == 0.5
 
 
+def test_the_dashboard_shows_the_course_of_each_measure() -> None:
+    from rich.console import Console
+
+    from dataforge.cli.rl_screen import board, spark
+
+    assert spark([0.0, 0.5, None, float("nan"), 1.0], 1.0) == "▁▅█"
+    history = [measure([fact(correct=False)]), measure([fact(), fact(group="b", calls=1, ran=1)])]
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(board(2, 10, history, ["rapr 0.02 is below 0.1"]))
+    told = console.export_text()
+    for words in ("step 2 of 10", "RaPR", "0.500", "▁█", "on drawn", "1: 50%", "rapr 0.02 is below 0.1"):
+        assert words in told
+
+
 def test_alarms_are_raised_once_after_so_many_steps_in_a_row() -> None:
     watchman = Watchman(Alarms(steps=3, rapr=0.1))
     well = {"rapr": 0.5, "uniform": 0.2, "errors": 0.1}
@@ -297,7 +312,7 @@ def test_the_dry_run_counts_without_weights(student: Path, tmp_path: Path) -> No
     assert (plan["questions"], plan["rollouts_a_step"], plan["epochs"]) == (8, 32, 3.0)
     assert 0 < plan["trained"] < plan["parameters"]
     assert plan["recipe"]["queries"] == 4
-    assert not (tmp_path / "out" / "recipe.json").exists()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def miniature(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a student of a million weights on a task made for it, with the curiosity reward and without.
+    """Train a student of 0.7 million weights on a task made for it, with the curiosity reward and without.
 
     Draws pictures whose answer can't be read without the right look, teaches tiny random students to look (and to
     guess), and goes on with reinforcement learning. Prints a table of the students before and after, with their spread

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,7 +71,9 @@ def rl(
 
     chosen = chosen_manifest(source, manifest, path, None, None)
     recipe = laid_over(chosen.train.rl, change or [])
-    questions = _questions(chosen, run, dataset, limit, runs, out)
+    scratch = tempfile.TemporaryDirectory() if dry_run else None  # the plan reads a picture or two
+    pictures = Path(scratch.name) if scratch else out / "questions"
+    questions = _questions(chosen, run, dataset, limit, runs, pictures)
     job = training.prepare(student, chosen, questions, recipe)
     if dry_run:
         rl_screen.show_plan(rl_plan.plan(job), as_json)
@@ -92,7 +95,7 @@ def rl(
 
 
 def _questions(
-    chosen: Manifest, run: str | None, dataset: str | None, limit: int | None, runs: Path, out: Path
+    chosen: Manifest, run: str | None, dataset: str | None, limit: int | None, runs: Path, pictures: Path
 ) -> Questions:
     """Where the questions come from: a run, a published set, or the manifest's source."""
     from dataforge.media import MediaStore
@@ -104,5 +107,5 @@ def _questions(
     if run:
         return questions.from_run(find_run(runs, run), limit)
     if dataset:
-        return questions.from_set(dataset, MediaStore(out / "questions"), limit)
-    return questions.from_source(chosen, MediaStore(out / "questions"), limit)
+        return questions.from_set(dataset, MediaStore(pictures), limit)
+    return questions.from_source(chosen, MediaStore(pictures), limit)
