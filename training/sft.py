@@ -210,7 +210,7 @@ def _accelerator(recipe: Sft) -> Accelerator:
     # a pass without pictures leaves the tower's weights out, which matters only where they are trained
     uneven = DistributedDataParallelKwargs(find_unused_parameters=not recipe.freeze_vision)
     # unless told so, accelerate doesn't join processes on a machine without an accelerator
-    alone = torch.accelerator.current_accelerator() is None
+    alone = not torch.accelerator.is_available()
     return Accelerator(cpu=alone, mixed_precision="bf16" if bf16 else "no", kwargs_handlers=[uneven])
 
 
