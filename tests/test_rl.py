@@ -192,12 +192,14 @@ def test_two_ranks_learn_what_one_does(student: Path, asked: Questions, tmp_path
         "student, media, out = map(Path, sys.argv[1:4])\n"
         "store = MediaStore(media)\n"
         "asked = Questions(questions(store, 8), store)\n"
-        "Coin(job(student, asked, replay={'size': 0}, steps=2, save_every=9, updates=1), out).run()\n"
+        "training = Coin(job(student, asked, replay={'size': 0}, steps=2, save_every=9, updates=1), out)\n"
+        "training.run()\n"
+        "print('ranks', training.accelerator.num_processes)\n"
     )
     arguments = [str(script), str(student), str(asked.store.folder)]
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "29611"]
-    for name, command in (("one", []), ("two", launch)):
+    # accelerate's launcher starts one process only where there is no GPU: this is what it runs where there are some
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+    for name, command, ranks in (("one", [], 1), ("two", launch, 2)):
         done = subprocess.run(
             [sys.executable, *command, *arguments, str(tmp_path / name)],
             capture_output=True,
@@ -207,6 +209,7 @@ def test_two_ranks_learn_what_one_does(student: Path, asked: Questions, tmp_path
             timeout=300,
         )
         assert done.returncode == 0, done.stderr[-2000:]
+        assert done.stdout.count(f"ranks {ranks}") == ranks
     one, two = numbers(tmp_path / "one"), numbers(tmp_path / "two")
     assert len(one) == len(two) == 2
     for mine, theirs in zip(one, two, strict=True):

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import gather_object
 
 from dataforge import plugins
@@ -36,6 +35,7 @@ from training.passes import Sight
 from training.questions import Questions, batches
 from training.rollout import Budget, Rollout, Setting, begin, group, right, seed_of, whole
 from training.shared import Conversation, SharedLikelihood, tree
+from training.students import accelerator_for
 from training.watch import Fact, Log, Metrics, Watchman, measure
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ class Training:
 
     def __init__(self, job: Job, out: Path, engine: Engine | None = None) -> None:
         self.job, self.recipe, self.out = job, job.recipe, out
-        self.accelerator = _accelerator(self.recipe)
+        # ranks make different numbers of passes without gradients, so nothing may be exchanged in a forward pass
+        self.accelerator = accelerator_for(self.recipe, broadcast_buffers=False)
         if self.recipe.queries % self.accelerator.num_processes:
             raise UsageError(f"{self.recipe.queries} queries can't be dealt to {self.accelerator.num_processes} ranks")
         rl_state.agree(out, job, self.accelerator)
@@ -359,15 +360,6 @@ def rate(update: int, recipe: Rl) -> float:
         return update / rise
     fallen = (1 - math.cos(math.pi * (update - rise) / max(1, total - rise))) / 2
     return 1 - (1 - recipe.end_rate) * fallen
-
-
-def _accelerator(recipe: Rl) -> Accelerator:
-    """Precision as the recipe says; the rest as accelerate was launched."""
-    on_gpu = torch.cuda.is_available()
-    bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported())
-    # ranks make different numbers of passes without gradients, so nothing may be exchanged in a forward pass
-    uneven = DistributedDataParallelKwargs(find_unused_parameters=not recipe.freeze_vision, broadcast_buffers=False)
-    return Accelerator(mixed_precision="bf16" if bf16 else "no", kwargs_handlers=[uneven])
 
 
 def _graded(one: Rollout, reward: rewards.Reward | None, gain: float) -> Graded:

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
 
 from dataforge.errors import UsageError
@@ -32,7 +31,7 @@ from training.encoding import Codec
 from training.feed import Measured, Row, Samples, feed, measure
 from training.likelihood import Likelihood
 from training.record import Line, Record
-from training.students import load_student
+from training.students import accelerator_for, load_student
 from training.trace_set import TraceSet
 
 
@@ -76,7 +75,7 @@ def prepare(checkpoint: str, traces: TraceSet, recipe: Sft, watch: Watch = lambd
 def train(job: Job, out: Path, watch: Watch = lambda progress: None) -> Path:
     """Train, or go on where a run in `out` stopped; returns the folder of the trained student."""
     if (finished := checkpoints.student_of(out)).exists():
-        checkpoints.agree(out, job, _accelerator(job.recipe))
+        checkpoints.agree(out, job, accelerator_for(job.recipe))
         return finished
     try:
         training = Training(job, out, watch)
@@ -97,7 +96,7 @@ class Training:
         self.rows = job.measured.training
         self.out = out
         self.watch = watch
-        self.accelerator = _accelerator(self.recipe)
+        self.accelerator = accelerator_for(self.recipe)
         if (deepspeed := self.accelerator.state.deepspeed_plugin) is not None:
             deepspeed.deepspeed_config["train_micro_batch_size_per_gpu"] = 1  # it asks for a loader's; passes vary
         checkpoints.agree(out, job, self.accelerator)
@@ -201,17 +200,6 @@ class Training:
         if isinstance(batch, str):
             raise UsageError(f"{batch}; filter the run again, then train")
         return batch.to(self.accelerator.device)
-
-
-def _accelerator(recipe: Sft) -> Accelerator:
-    """Precision as the recipe says; the rest as accelerate was launched."""
-    on_gpu = torch.cuda.is_available()
-    bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported())
-    # a pass without pictures leaves the tower's weights out, which matters only where they are trained
-    uneven = DistributedDataParallelKwargs(find_unused_parameters=not recipe.freeze_vision)
-    # unless told so, accelerate doesn't join processes on a machine without an accelerator
-    alone = not torch.accelerator.is_available()
-    return Accelerator(cpu=alone, mixed_precision="bf16" if bf16 else "no", kwargs_handlers=[uneven])
 
 
 def rate(step: int, steps: int, recipe: Sft) -> float:

@@ -18,6 +18,19 @@ LANGUAGE_LINEARS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|
 """Where adapters go: every linear layer of the language model, none of the vision tower."""
 
 
+def accelerator_for(recipe: Sft | Rl, **uneven: bool) -> Accelerator:
+    """Precision as the recipe says; the rest as accelerate was launched. `uneven` goes to DDP as it is."""
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+
+    on_gpu = torch.cuda.is_available()
+    bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported())
+    # a pass without pictures leaves the tower's weights out, which matters only where they are trained
+    ddp = DistributedDataParallelKwargs(find_unused_parameters=not recipe.freeze_vision, **uneven)
+    # unless told so, accelerate doesn't join processes on a machine without an accelerator
+    alone = not torch.accelerator.is_available()
+    return Accelerator(cpu=alone, mixed_precision="bf16" if bf16 else "no", kwargs_handlers=[ddp])
+
+
 def load_student(checkpoint: str, recipe: Sft, accelerator: Accelerator) -> Any:
     """The model, ready to be trained: frozen where the recipe says so, adapters in place.
 
