@@ -9,6 +9,7 @@ corrupt is an ExampleError.
 from collections import deque
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Literal
 
 from av.container import InputContainer
 from av.video.frame import VideoFrame
@@ -19,6 +20,7 @@ from dataforge.errors import ExampleError
 from dataforge.video.index import Index
 from dataforge.video.scan import opened, stream_of
 
+Skipped = Literal["DEFAULT", "NONREF"]
 SKIPS_UNREFERENCED = frozenset({"h264", "mpeg4"})
 """Codecs whose bitstream says truly which frames no other frame needs."""
 
@@ -85,7 +87,7 @@ def _run(
 ) -> Iterator[tuple[int, Image.Image]]:
     """Decode from here on; ends where it is quicker to start again at a later key frame."""
     wanted, before = frozenset(todo), len(todo)
-    unwanted = "NONREF" if index.codec in SKIPS_UNREFERENCED else "DEFAULT"
+    unwanted: Skipped = "NONREF" if index.codec in SKIPS_UNREFERENCED else "DEFAULT"
     keys_alone = back == 0 and wanted <= set(index.keys)
     for packet in container.demux(stream):
         if keys_alone and packet.size and packet.pts not in wanted:
