@@ -150,15 +150,8 @@ def _example(folder: Path, store: Any, number: int) -> Any:
     from dataforge.records import Example
 
     media = store.add_file(folder / "pictures" / f"{number}.png")
-    return Example(
-        id=str(number),
-        group=str(number),
-        source="drawn",
-        question=ASKED,
-        answers=("red",),
-        answer_type="exact",
-        media=(media,),
-    )
+    told: dict[str, Any] = {"id": str(number), "group": str(number), "source": "drawn", "question": ASKED}
+    return Example(**told, answers=("red",), answer_type="exact", media=(media,))
 
 
 def _lesson(folder: Path, store: Any, codec: Any, number: int) -> tuple[Any, Any]:
@@ -190,9 +183,11 @@ def _lesson(folder: Path, store: Any, codec: Any, number: int) -> tuple[Any, Any
 def _recipe(steps: int) -> Any:
     from dataforge.recipe import Rl
 
+    never = 10**6
     return Rl(
-        queries=QUESTIONS, rollouts=GROUP, steps=steps, updates=1, learning_rate=1e-6, turns=4, turn_tokens=80, tokens=4000,
-        answer_tokens=16, pass_rollouts=PASS, parity_every=10**6, save_every=10**6, dump_every=10**6, replay={"size": 0},
+        queries=QUESTIONS, rollouts=GROUP, steps=steps, updates=1, learning_rate=1e-6, turns=4, turn_tokens=80,
+        tokens=4000, answer_tokens=16, pass_rollouts=PASS, parity_every=never, save_every=never, dump_every=never,
+        replay={"size": 0},
     )  # fmt: skip
 
 
@@ -372,12 +367,12 @@ def trl(folder: Path, steps: int) -> dict[str, Any]:
         config = GRPOConfig(
             output_dir=out, use_cpu=True, bf16=False, per_device_train_batch_size=PASS, num_generations=GROUP,
             gradient_accumulation_steps=QUESTIONS * GROUP // PASS, max_steps=steps, learning_rate=1e-6, beta=0.0,
-            max_completion_length=3000, max_tool_calling_iterations=3, temperature=1.0, logging_steps=1, report_to="none",
-            save_strategy="no", scale_rewards="none", gradient_checkpointing=False, disable_tqdm=True,
+            max_completion_length=3000, max_tool_calling_iterations=3, temperature=1.0, logging_steps=1,
+            report_to="none", save_strategy="no", scale_rewards="none", gradient_checkpointing=False, disable_tqdm=True,
         )  # fmt: skip
         trainer = GRPOTrainer(
-            model=model, reward_funcs=[coin], args=config, train_dataset=Dataset.from_list(rows), processing_class=processor,
-            environment_factory=Looking, callbacks=[Ticking()],
+            model=model, reward_funcs=[coin], args=config, train_dataset=Dataset.from_list(rows),
+            processing_class=processor, environment_factory=Looking, callbacks=[Ticking()],
         )  # fmt: skip
         clock.cpu[0], clock.wall[0] = time.process_time(), time.perf_counter()
         sys.stdout, kept = sys.stderr, sys.stdout

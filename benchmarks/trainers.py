@@ -4,7 +4,7 @@ To be run with an interpreter in which that trainer is installed, which needn't 
 there, it says so and ends with 3. What is called is the trainer's loader, converter and counting, and for TRL two steps
 of its SFTTrainer on a tiny LLaVA made here.
 
-    dataforge export trl --out /tmp/trl && PYTHON benchmarks/trainers.py trl /tmp/trl
+    dataforge export trl --out exports/trl && PYTHON benchmarks/trainers.py trl exports/trl
 """
 
 import importlib

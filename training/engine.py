@@ -16,7 +16,8 @@ import asyncio
 import math
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -178,13 +179,22 @@ class Opening(NamedTuple):
 class LocalEngine:
     """Samples with the learner's own model, in this process."""
 
-    def __init__(self, student: Any, codec: Codec, sight: Sight | None = None, temperature: float = 1.0) -> None:
+    def __init__(
+        self,
+        student: Any,
+        codec: Codec,
+        sight: Sight | None = None,
+        temperature: float = 1.0,
+        precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
         self.student = student
         self.codec = codec
         self.sight = sight or Sight(student, codec)
         self.temperature = temperature
         """0 takes the likeliest token; its log-probability is then that at temperature 1."""
         self.counts: Counter[str] = Counter()
+        self._precision = precision
+        """Put around each pass: the learner's autocast, where it has one, so that both compute alike."""
         self._device = next(student.parameters()).device
         self._never = torch.tensor(unsampled(student, codec), device=self._device)
         self._cache = Ragged()
@@ -237,7 +247,7 @@ class LocalEngine:
                 rows = [row for row in self._rows.values() if row.turn]
                 if not rows:
                     return
-                with torch.no_grad():
+                with torch.no_grad(), self._precision():
                     self._pass(rows)
         except BaseException as error:  # whoever waits must hear of it
             for row in self._rows.values():

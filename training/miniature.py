@@ -66,7 +66,7 @@ class Plan(Part):
     """Sizes of a miniature; what RL does is the manifest's `train.rl`."""
 
     reads: Stage = Stage(traces=1500, steps=70, batch=64)
-    warm: Stage = Stage(traces=2000, steps=150)
+    warm: Stage = Stage(traces=2000, steps=120)
     questions: int = Field(default=1000, ge=1, description="asked in RL")
     held_out: int = Field(default=128, ge=1, description="questions of the evaluation")
 

@@ -142,7 +142,8 @@ class Training:
 
     def _engine(self, student: Any) -> Engine:
         if not self.recipe.vllm:
-            return LocalEngine(student, self.job.codec, self.sight, self.recipe.temperature)
+            precision = self.accelerator.autocast
+            return LocalEngine(student, self.job.codec, self.sight, self.recipe.temperature, precision)
         from training.vllm_engine import VllmEngine
 
         return VllmEngine(self.recipe.vllm, self.job.codec, student, self.recipe.temperature, self.accelerator)

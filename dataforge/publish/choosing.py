@@ -19,7 +19,6 @@ from dataforge.publish.splits import Splits, draw
 from dataforge.runs import Run
 
 
-
 class Stored(NamedTuple):
     """A stored line, and what choosing needs of it."""
 
