@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dataforge.workers import give_memory_back
+
 MEMORY_BYTES = 4 << 30
 """Of address space: an 8K frame and all that a decoder keeps for reference fit well into it."""
 
@@ -28,6 +30,7 @@ def main() -> None:
         os.dup2(silence, stream)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    give_memory_back()
     for line in _requests():
         answers.write(json.dumps(answer(json.loads(line))) + "\n")
         answers.flush()
