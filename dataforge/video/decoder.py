@@ -60,7 +60,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     except ExampleError as error:
         return {"reason": error.reason, "detail": error.detail}
     except ImportError as error:
-        return {"reason": "no_backend", "detail": f"{error.name} isn't installed: pip install 'dataforge[video]'"}
+        return {"reason": "no_backend", "detail": f"{error.name} isn't installed: pip install {error.name}"}
     except MemoryError:
         return {"reason": "out_of_memory", "detail": "its frames don't fit into the decoder's memory"}
     except Exception as error:  # a decoder raises nearly anything on a broken file
