@@ -173,6 +173,17 @@ def test_a_run_without_traces_is_refused_by_filter_in_a_line(home: Path, tmp_pat
     shutil.copy(home / "runs" / "latest" / "manifest.json", empty)
     refused(call("filter", empty, cwd=tmp_path), "holds no traces")
     assert "0 traces" in call("filter", empty, "--dry-run", cwd=tmp_path).stdout
+    (empty / "traces.jsonl").write_text("garbage\n")
+    refused(call("filter", empty, cwd=tmp_path), "line 1")
+    refused(call("export", "openai", empty, cwd=tmp_path), "line 1")
+
+
+def test_a_hub_that_is_away_is_said_in_a_line(tmp_path: Path) -> None:
+    away = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_TOKEN": "hf_secretsecret"}
+    for command in ("verify", "pull"):
+        result = call(command, "hub:me/traces", cwd=tmp_path, **away)
+        refused(result, "hub:me/traces", "can't be reached")
+        assert "secretsecret" not in result.stdout + result.stderr
 
 
 def test_options_are_listed_as_a_manifest_writes_them(tmp_path: Path) -> None:
