@@ -13,6 +13,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -33,6 +34,8 @@ class Run:
         self.manifest = manifest
         self.store = MediaStore(folder / "media")
         self._lock: int | None = None
+        self._fresh = False
+        self._latest_before: str | None = None
 
     @property
     def traces_path(self) -> Path:
@@ -47,11 +50,13 @@ class Run:
         """Make or continue the folder of this manifest under `runs`, and hold it."""
         digest = manifest.digest()
         run = cls(runs / f"{manifest.name}-{digest[:6]}", manifest)
+        run._fresh = not run.folder.exists()
         with writing(run.folder):
             run.folder.mkdir(parents=True, exist_ok=True)
             run._hold()
             try:
                 run._agree(digest)
+                run._latest_before = latest_name(runs)
                 point_latest(runs, run.folder)
             except BaseException:
                 run.close()
@@ -129,6 +134,18 @@ class Run:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def undo_start(self) -> None:
+        """Take a folder that `start` made away again, and `latest` back, if nothing was finished or paid for in it."""
+        made = (self.traces_path, self.failed_path, self.folder / "spent.jsonl", *self.folder.glob("batches/*"))
+        if not self._fresh or any(path.exists() and path.stat().st_size for path in made):
+            return
+        shutil.rmtree(self.folder, ignore_errors=True)
+        runs = self.folder.parent
+        if self._latest_before is not None and (runs / self._latest_before).is_dir():
+            point_latest(runs, runs / self._latest_before)
+        elif latest_name(runs) == self.folder.name:
+            (runs / "latest").unlink()
 
     # ------------------------------------------------------------------ lines
 
@@ -262,6 +279,12 @@ def point_latest(runs: Path, folder: Path) -> None:
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(folder.name)
         os.replace(temporary, runs / "latest")
+
+
+def latest_name(runs: Path) -> str | None:
+    """The name of the folder that runs/latest points to; None where there is no such link."""
+    link = runs / "latest"
+    return os.readlink(link) if link.is_symlink() else None
 
 
 def find_run(runs: Path, name: str) -> Path:

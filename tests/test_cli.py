@@ -158,6 +158,42 @@ def test_a_budget_ends_a_run_with_exit_1_and_says_how_to_go_on(tmp_path: Path) -
         assert server.requests * 1100 <= 7000
 
 
+def test_a_command_that_is_refused_leaves_no_run_behind(home: Path, tmp_path: Path) -> None:
+    before = os.readlink(home / "runs" / "latest")
+    refused(call("synth", "--source", "infographics", "--path", "nowhere", cwd=home), "nowhere is not a folder")
+    assert os.readlink(home / "runs" / "latest") == before
+    assert [path.name for path in (home / "runs").glob("infographics-*")] == [before]
+    refused(call("synth", "--source", "infographics", "--path", "nowhere", cwd=tmp_path), "nowhere is not a folder")
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["replies.sqlite"]
+
+
+def test_a_run_without_traces_is_refused_by_filter_in_a_line(home: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    shutil.copy(home / "runs" / "latest" / "manifest.json", empty)
+    refused(call("filter", empty, cwd=tmp_path), "holds no traces")
+    assert "0 traces" in call("filter", empty, "--dry-run", cwd=tmp_path).stdout
+    (empty / "traces.jsonl").write_text("garbage\n")
+    refused(call("filter", empty, cwd=tmp_path), "line 1")
+    refused(call("export", "openai", empty, cwd=tmp_path), "line 1")
+
+
+def test_a_hub_that_is_away_is_said_in_a_line(tmp_path: Path) -> None:
+    away = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_TOKEN": "hf_secretsecret"}
+    for command in ("verify", "pull"):
+        result = call(command, "hub:me/traces", cwd=tmp_path, **away)
+        refused(result, "hub:me/traces", "can't be reached")
+        assert "secretsecret" not in result.stdout + result.stderr
+
+
+def test_options_are_listed_as_a_manifest_writes_them(tmp_path: Path) -> None:
+    options = json.loads(call("plugins", "source", "--json", cwd=tmp_path).stdout)["source"]["table"]["options"]
+    assert options["licence"].startswith('text, default "unknown"')
+    assert options["path"].startswith("path, optional")
+    assert options["box_order"] == "one of xyxy, xywh, yxyx, optional"
+    assert all("typing" not in text and "|" not in text.split(";")[0] for text in options.values())
+
+
 def test_the_cache_is_shown_and_pruned(tmp_path: Path) -> None:
     refused(call("cache", cwd=tmp_path), "no reply cache")
     with TeacherServer() as server:

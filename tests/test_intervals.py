@@ -54,7 +54,9 @@ def test_a_paired_difference_is_narrower_than_what_the_two_scores_say() -> None:
     assert gap.mean == pytest.approx(sum(after) / 190 - sum(before) / 190)
     one, two = intervals.mean(before, groups), intervals.mean(after, groups)
     assert one.high > two.low
-    assert intervals.difference(before, before, groups) == (0.0, 0.0, 0.0)
+    same = intervals.difference(before, before, groups)
+    assert same.mean == 0.0
+    assert 0.0 < same.high == -same.low < 0.03
     mirrored = intervals.difference(after, before, groups)
     assert (mirrored.low, mirrored.high) == pytest.approx((-gap.high, -gap.low), abs=0.011)
 
@@ -70,6 +72,21 @@ def test_intervals_hold_as_often_as_they_say() -> None:
         low, high = intervals.bootstrap(values, groups, seed=0)
         held += low <= 2 / 3 <= high
     assert 0.90 <= held / 300 <= 0.99
+
+
+def test_no_score_of_groups_that_are_all_alike_is_certain() -> None:
+    groups = ["a", "a", "b", "b"]
+    for value in (0.0, 0.25, 1.0):
+        found = intervals.mean([value] * 4, groups)
+        assert found.mean == value
+        assert found.low < value or value == 0.0
+        assert found.high > value or value == 1.0
+        assert 0.0 <= found.low <= found.high <= 1.0
+    even = intervals.difference([0.0] * 4, [0.0] * 4, groups)
+    assert -1.0 < even.low < 0.0 < even.high < 1.0
+    many = [str(number) for number in range(1000)]
+    narrow = intervals.difference([1.0] * 1000, [1.0] * 1000, many)
+    assert narrow.high == -narrow.low < 0.005
 
 
 def test_the_same_seed_gives_the_same_interval_and_nothing_has_no_certainty() -> None:

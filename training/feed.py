@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from dataforge.errors import ExampleError, UsageError
 from dataforge.recipe import Sft
 from dataforge.records import Learn, Trace
+from dataforge.workers import default_count
 from training.batches import Batch, Sample, pack, pad
 from training.encoding import Codec
 from training.plan import Pass
@@ -150,14 +151,15 @@ class Collate:
 def feed(
     samples: Samples, rows: Sequence[Row], passes: Iterable[Pass], recipe: Sft, pin: bool
 ) -> Iterable[Batch | str]:
-    """The passes as batches, in order, made ahead by `recipe.workers` processes."""
+    """The passes as batches, in order, made ahead by `recipe.workers` processes, at most one a core."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # each worker is one; threads don't survive their start
+    workers = min(recipe.workers, default_count())
     loader: DataLoader[Sample | str] = DataLoader(
         samples,
         batch_sampler=[[rows[row].place for row in one.rows] for one in passes],
         collate_fn=Collate(samples.codec, recipe.packed),
-        num_workers=recipe.workers,
-        prefetch_factor=2 if recipe.workers else None,
+        num_workers=workers,
+        prefetch_factor=2 if workers else None,
         pin_memory=pin,
         generator=torch.Generator(),  # else it draws from the one that dropout does, and a resumed run would differ
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,9 +18,6 @@ from dataforge.cli.app import (
 )
 from dataforge.errors import UsageError
 
-if TYPE_CHECKING:
-    pass
-
 
 @app.command(
     short_help="Hash a set, to keep its like out of training.",
@@ -30,7 +27,7 @@ if TYPE_CHECKING:
     ),
 )
 def fingerprint(
-    what: Annotated[str, typer.Argument(help="A folder, table, run, manifest, or hub:REPO[:CONFIG][@SPLIT].")],
+    what: Annotated[str, typer.Argument(help="A folder, table, run folder, manifest, or hub:REPO[:CONFIG][@SPLIT].")],
     out: Annotated[Path, typer.Option(help="The file to write.")],
     as_json: AsJson = False,
 ) -> None:

@@ -89,8 +89,11 @@ def _synth(chosen: Manifest, runs: Path, as_json: bool, **how: Any) -> None:
 
     for sentence in stand_ins(plugins.build("source", chosen.source)):
         screen.note(sentence)
-    if not plugins.build("teacher", chosen.teacher).sees:
-        screen.note("the scripted teacher writes thoughts from the annotation by rule: for trying, not for real data")
+    teacher = plugins.build("teacher", chosen.teacher)
+    if not teacher.sees:
+        screen.note(
+            f"the {teacher.title} teacher writes thoughts by rule from the annotation: for trying, not for real data"
+        )
     with Run.start(runs, chosen) as run:
         try:
             with screen.synth_progress(chosen.limit) as watch:
@@ -98,8 +101,12 @@ def _synth(chosen: Manifest, runs: Path, as_json: bool, **how: Any) -> None:
         except KeyboardInterrupt:
             screen.note("interrupted: all that was finished is kept; the same command goes on from there")
             raise typer.Exit(130) from None
+        except UsageError:
+            run.undo_start()
+            raise
         finally:
-            summary = report.write(run)
+            if run.folder.exists():
+                summary = report.write(run)
         screen.show_run(run, summary, as_json)
     if progress.stopped:
         screen.note(f"stopped early: {progress.stopped}")

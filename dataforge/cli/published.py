@@ -99,7 +99,7 @@ def show_findings(findings: Findings, as_json: bool) -> None:
         err.print(f"[red]✗[/] {escape(line)}", highlight=False, soft_wrap=True)
     if findings.replayed < findings.traces and findings.ok:
         note("sources are named by hash alone: --media FOLDER of the originals lets the calls be run again")
-    mark = "proven" if findings.ok else f"{sum(findings.faults.values())} faults"
+    mark = "proven" if findings.ok else _faults(sum(findings.faults.values()))
     told_counts = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     out.print(f"{mark}: {told_counts}", highlight=False)
 
@@ -127,3 +127,7 @@ def note_crops(made: Imported) -> None:
         note(f"{made.alike} of {made.crops} crops look like those that lie in the set")
     if made.crops and made.alike < made.crops / 2:
         note("most crops differ: are --box-unit and --padding those of the set?")
+
+
+def _faults(count: int) -> str:
+    return f"{count:,} fault" + ("s" if count != 1 else "")

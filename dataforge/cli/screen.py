@@ -4,9 +4,10 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -22,11 +23,13 @@ from dataforge.evaluate.board import Board
 from dataforge.evaluate.estimate import Estimate as EvaluationEstimate
 from dataforge.filter import Sifted
 from dataforge.manifest import Manifest, Spec
-from dataforge.report import Report
+from dataforge.report import Report, count_lines
 from dataforge.runs import Run
 from dataforge.survey import Survey
 from dataforge.synth import Progress as SynthProgress
 from dataforge.synth.estimate import Estimate
+
+KINDS = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", dict: "mapping"}
 
 out = Console()
 err = Console(stderr=True)
@@ -99,9 +102,7 @@ def _money(progress: SynthProgress, cost_usd: float) -> str:
 
 @contextlib.contextmanager
 def filter_progress(run: Run) -> Iterator[Callable[[Sifted], None]]:
-    with run.traces_path.open("rb") as lines:
-        total = sum(1 for _ in lines)
-    with bar(total, "traces") as update:
+    with bar(count_lines(run.traces_path), "traces") as update:
         yield lambda sifted: update(sifted.done, sifted.stage)
 
 
@@ -236,8 +237,7 @@ def show_evaluation_plan(plans: Sequence[EvaluationEstimate], budget: Budget | N
 
 
 def show_filter_plan(run: Run, checks: Sequence[Spec], as_json: bool) -> None:
-    with run.traces_path.open("rb") as lines:
-        traces = sum(1 for _ in lines)
+    traces = count_lines(run.traces_path)
     names = [spec if isinstance(spec, str) else str(spec["name"]) for spec in checks]
     plan = {"run": run.folder.name, "traces": traces, "checks": names}
     if as_json:
@@ -260,23 +260,44 @@ def show_plugins(families: Sequence[plugins.Family], as_json: bool) -> None:
     for family, found in listed.items():
         out.print(f"\n[bold]{family}[/]")
         for name, described in found.items():
-            out.print(f"  [cyan]{name}[/]  {escape(described['help'])}", highlight=False)
+            out.print(f"  [cyan]{name}[/]  {escape(described['help'])}", highlight=False, soft_wrap=True)
             for option, text in described["options"].items():
-                out.print(f"      {option}: {escape(text)}", highlight=False, style="dim")
+                out.print(f"      {option}: {escape(text)}", highlight=False, style="dim", soft_wrap=True)
 
 
 def _described(family: plugins.Family, name: str) -> dict[str, Any]:
     plugin = plugins.find(family, name)
     help_text = (plugin.__doc__ or "").strip().split("\n\n")[0].replace("\n    ", " ")
-    return {"help": help_text, "options": {key: _option(plugin, key) for key in plugin.model_fields}}
+    options = {field.alias or key: _option(field) for key, field in plugin.model_fields.items()}
+    return {"help": help_text, "options": options}
 
 
-def _option(plugin: type[BaseModel], key: str) -> str:
-    field = plugin.model_fields[key]
-    kind = getattr(field.annotation, "__name__", None) if isinstance(field.annotation, type) else None
-    default = "required" if field.is_required() else f"default {field.default!r}"
-    described = f"{kind or str(field.annotation).replace('typing.', '')}, {default}"
+def _option(field: FieldInfo) -> str:
+    """Its type, default and description in a line, as a manifest writes them."""
+    default = "required" if field.is_required() else f"default {_in_yaml(field.default)}"
+    default = "optional" if field.default is None else default
+    described = f"{_kind(field.annotation)}, {default}"
     return described + (f"; {field.description}" if field.description else "")
+
+
+def _in_yaml(value: object) -> str:
+    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    return json.dumps(plain, default=str, ensure_ascii=False)
+
+
+def _kind(annotation: Any) -> str:
+    """A type in words: `text`, `number`, `list of text`, `one of a, b`."""
+    origin, inner = get_origin(annotation), [one for one in get_args(annotation) if one not in (type(None), ...)]
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, inner))
+    if origin in (tuple, list, set, frozenset):
+        return f"list of {_kind(inner[0])}"
+    if origin is dict:
+        return "mapping"
+    if origin is not None:  # a union, or an annotated type
+        kinds = dict.fromkeys(_kind(one) for one in (inner[:1] if origin is Annotated else inner))
+        return " or ".join(kinds)
+    return KINDS.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
 def show_cache(path: Path, found: Sequence[Held], as_json: bool) -> None:
@@ -287,12 +308,13 @@ def show_cache(path: Path, found: Sequence[Held], as_json: bool) -> None:
         out.print_json(json.dumps(typed))
         return
     table = Table(box=box.SIMPLE, pad_edge=False)
-    for column in ("teacher", "purpose", "replies", "tokens in", "tokens out", "dollars", "stored as number"):
+    for column in ("teacher", "purpose", "replies", "tokens in", "tokens out", "dollars", "numbered"):
         table.add_column(column, justify="left" if column in ("teacher", "purpose") else "right")
     for one in found:
         tokens = (f"{one.input_tokens:,}", f"{one.output_tokens:,}", f"{one.cost_usd:,.2f}")
         table.add_row(escape(one.teacher), one.purpose, f"{one.replies:,}", *tokens, f"{one.first:,} to {one.last:,}")
-    out.print(table)
+    if found:
+        out.print(table)
     replies, dollars = sum(one.replies for one in found), sum(one.cost_usd for one in found)
     out.print(f"{path}: {replies:,} replies, ${dollars:,.2f}, {size / 1e6:,.1f} MB", highlight=False, soft_wrap=True)
 

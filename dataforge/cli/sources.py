@@ -35,7 +35,8 @@ def sources(
     ] = None,
     split: Annotated[str | None, typer.Option(help="The source's split.")] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=1, help="Rows opened, spread over all; default 200.")
+        int | None,
+        typer.Option("--limit", "-n", min=1, help="Rows opened, spread over all; default 200, of drawn ones 24."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The page; default: NAME-source.html here.")] = None,
     as_json: AsJson = False,

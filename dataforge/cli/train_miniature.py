@@ -66,6 +66,10 @@ def miniature(
         raise UsageError(f"no arm {sorted(unknown)[0]!r}: there are {', '.join(small.ARMS)}")
     if dry_run:
         rollouts = recipe.queries * recipe.rollouts * recipe.steps
+        if as_json:
+            plan = {"seeds": seeds, "arms": arms, "steps": recipe.steps, "rollouts": rollouts}
+            screen.out.print_json(json.dumps(plan))
+            return
         told = f"{seeds} seeds of {len(arms)} arms: {recipe.steps} steps, {rollouts:,} rollouts each"
         screen.out.print(told, highlight=False)
         return

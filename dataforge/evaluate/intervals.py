@@ -27,14 +27,15 @@ class Interval(NamedTuple):
 def mean(values: Sequence[float], groups: Sequence[str], seed: int = 0) -> Interval:
     """The mean of values 0..1: Wilson's interval for rights and wrongs that stand alone, else a bootstrap of groups.
 
-    A bootstrap can't see beyond its sample: of 20 right answers in 20 it would be sure. Wilson's interval isn't.
+    A bootstrap can't see beyond its sample: of 20 right answers in 20 it would be sure. Wilson's interval isn't, and
+    where all groups are alike, the bootstrap's is widened by what it could not see.
     """
     if not values:
         return Interval(0.0, 0.0, 1.0)
     average = math.fsum(values) / len(values)
     if len(set(groups)) == len(groups) and all(value in (0.0, 1.0) for value in values):
         return Interval(average, *wilson(average, len(values)))
-    return Interval(average, *bootstrap(values, groups, seed))
+    return Interval(average, *_beyond(bootstrap(values, groups, seed), groups, 0.0, 1.0))
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
@@ -50,7 +51,19 @@ def difference(a: Sequence[float], b: Sequence[float], groups: Sequence[str], se
     if not a:
         return Interval(0.0, -1.0, 1.0)
     gains = [after - before for before, after in zip(a, b, strict=True)]
-    return Interval(math.fsum(gains) / len(gains), *bootstrap(gains, groups, seed))
+    return Interval(math.fsum(gains) / len(gains), *_beyond(bootstrap(gains, groups, seed), groups, -1.0, 1.0))
+
+
+def _beyond(bounds: tuple[float, float], groups: Sequence[str], least: float, most: float) -> tuple[float, float]:
+    """The bounds, widened where all groups are alike: the share of others that was missed may be worth anything.
+
+    None of n groups is another, so at most the upper bound of Wilson's interval for 0 of n are.
+    """
+    low, high = bounds
+    if high - low > 1e-9:
+        return bounds
+    unseen = wilson(0.0, len(set(groups)))[1]
+    return low - unseen * (low - least), high + unseen * (most - high)
 
 
 def bootstrap(values: Sequence[float], groups: Sequence[str], seed: int) -> tuple[float, float]:

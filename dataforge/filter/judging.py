@@ -8,6 +8,7 @@ A line's verdicts travel between phases as one JSON list on one line of a spool 
 """
 
 import asyncio
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -131,7 +132,10 @@ class Batch:
     def _home(self, which: Sequence[int]) -> str:
         """Whose worker takes the job: a lone trace goes where its picture has been decoded."""
         first = self.lines[which[0]]
-        return str(json.loads(first.text)["example"]["group"]) if len(which) == 1 else f"line {first.number}"
+        if len(which) == 1:
+            with contextlib.suppress(ValueError, LookupError, TypeError):  # the worker says what is wrong with the line
+                return str(json.loads(first.text)["example"]["group"])
+        return f"line {first.number}"
 
     def _told(self, at: int, places: Sequence[int]) -> str:
         checks = self.jury.checks

@@ -84,10 +84,13 @@ def stored(run: Run) -> Iterator[Stored]:
         if not path.exists():
             continue
         with path.open("rb") as lines:
-            for line in lines:
+            for number, line in enumerate(lines, start=1):
                 if not line.endswith(b"\n"):
                     continue
-                entry = json.loads(line)
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    raise UsageError(f"{path}, line {number} is no JSON: mend or remove the line") from None
                 mark = marks.get(entry["id"], "none")
                 ok = all(verdict["ok"] for verdict in entry["verdicts"]) if kept is None else kept
                 if mark != "drop":

@@ -208,7 +208,7 @@ def _has_token() -> bool:
 @contextlib.contextmanager
 def _spoken_to(repo: str) -> Iterator[None]:
     """What the Hub says, in a line for the person, with what to do."""
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, LocalTokenNotFoundError
 
     try:
         yield
@@ -220,7 +220,8 @@ def _spoken_to(repo: str) -> Iterator[None]:
         if isinstance(found, HfHubHTTPError):
             raise UsageError(_advice(repo, found.response.status_code, found.server_message or "")) from None
         # httpx, or httpx2 in later versions of the client: neither is a dependency of ours
-        if isinstance(found, (ConnectionError, TimeoutError)) or type(found).__module__.startswith("httpx"):
+        away = (ConnectionError, TimeoutError, LocalEntryNotFoundError)  # the last: not reached, and nothing kept here
+        if isinstance(found, away) or type(found).__module__.startswith("httpx"):
             raise UsageError(f"hub:{repo}: the Hub can't be reached ({type(found).__name__}): {AGAIN}") from None
         raise
 
