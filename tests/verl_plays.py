@@ -87,7 +87,10 @@ def main(folder: Path, parquet: Path, manifest: Path) -> None:
     batch = scored(outputs, row, codec)
     config_of_algorithm = AlgoConfig(adv_estimator="dataforge_curiosity", norm_adv_by_std_in_grpo=False)
     done = compute_advantage(batch, "dataforge_curiosity", config=config_of_algorithm)
-    first = [float(one[mask.bool()][0]) for one, mask in zip(done.batch["advantages"], done.batch["response_mask"], strict=True)]
+    first = [
+        float(one[mask.bool()][0])
+        for one, mask in zip(done.batch["advantages"], done.batch["response_mask"], strict=True)
+    ]
     print(
         json.dumps(
             {
@@ -145,7 +148,9 @@ def scored(outputs: list[Any], row: dict[str, Any], codec: Any) -> DataProto:
 
 async def judged(item: DataProto, codec: Any) -> dict[str, Any]:
     """What verl's reward manager, which keeps the running loop, says of a trajectory."""
-    told: dict[str, Any] = await NaiveRewardManager(OmegaConf.create({}), codec.tokenizer, compute_score).run_single(item)
+    told: dict[str, Any] = await NaiveRewardManager(OmegaConf.create({}), codec.tokenizer, compute_score).run_single(
+        item
+    )
     return told
 
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 Arm = Literal["curiosity", "no_curiosity", "no_warm_start", "no_corrections"]
 ARMS: tuple[Arm, ...] = ("curiosity", "no_curiosity", "no_warm_start", "no_corrections")
 Skill = Callable[[Manifest, Path, Path, Any, int], float]
-"""What a student under way can do, as a share of so many questions: (manifest, folder, where it began, student, count)."""
+"""What a student under way can do, as a share: of (manifest, folder, where it began, student, number of questions)."""
 
 
 SIZE = {
@@ -78,7 +78,7 @@ class Plan(Part):
         default=Stage(traces=1500, steps=240, until=0.95, batch=64), description="until that share of tiles is read"
     )
     warm: Stage = Field(
-        default=Stage(traces=2000, steps=200, until=0.2), description="until an operation runs in that share of rollouts"
+        default=Stage(traces=2000, steps=200, until=0.15), description="until that share of rollouts looks and is right"
     )
     questions: int = Field(default=1000, ge=1, description="asked in RL")
     held_out: int = Field(default=128, ge=1, description="questions of the evaluation")
@@ -306,10 +306,12 @@ def reading(manifest: Manifest, out: Path, start: Path, student: Any, count: int
 
 
 def looking(manifest: Manifest, out: Path, start: Path, student: Any, count: int) -> float:
-    """RaPR: the share of rollouts in which an operation runs."""
+    """Share of rollouts in which an operation runs and the answer is right."""
+    from training.rollout import right
+
     whole = manifest.model_copy(update={"source": _source(manifest, split="check")})
     found = _answers(whole, out, start, student, count, temperature=1.0)
-    return _share([len(one.trace.all_views) > len(one.trace.views) for one in found])
+    return _share([right(one.trace) and len(one.trace.all_views) > len(one.trace.views) for one in found])
 
 
 def _student(manifest: Manifest, checkpoint: Path, **changes: Any) -> Any:

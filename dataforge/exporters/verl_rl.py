@@ -18,7 +18,7 @@ PLACEHOLDER = "<image>"
 class VerlRl(Exporter):
     """`train.parquet` with prompts, truths and embedded pictures, for verl's `rl_dataset`."""
 
-    agent: str = Field(default="tool_agent", description="agent_name, the agent loop that runs the calls; ours: dataforge")
+    agent: str = Field(default="tool_agent", description="agent_name: the loop that runs the calls; ours is dataforge")
 
     file: ClassVar[str] = "train.parquet"
     embeds: ClassVar[bool] = True
