@@ -23,7 +23,7 @@ format: .venv-dev/ready
 
 .venv-dev/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-dev
-	.venv-dev/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,train,video]"
+	.venv-dev/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,train]"
 	touch $@
 
 clean:

@@ -146,11 +146,11 @@ class Cut:
     def __init__(self, run: Any, jpegs: list[bytes]) -> None:
         from PIL import Image
 
+        from dataforge.ask.request import Picture
         from dataforge.compose import Draft, Look
         from dataforge.episode import Episode
         from dataforge.geometry import Box
         from dataforge.operations.zoom_in import ZoomIn
-        from dataforge.plugins import Picture
         from dataforge.records import Call, Example, Limits, Region, Student
 
         buffer = BytesIO()

@@ -33,7 +33,7 @@ from rich.table import Table
 
 from dataforge import manifest
 from dataforge.media import MediaStore
-from dataforge.records import Media, Overview
+from dataforge.records import Frame, Media, Overview
 from dataforge.synth.bench import Bench, Ready
 from dataforge.video import Clips, pyav, sampling
 from dataforge.video.index import Index
@@ -176,9 +176,9 @@ def bare_decord_batch(path: Path) -> list[Image.Image]:
     return [Image.fromarray(pixels) for pixels in reader.get_batch(numbers).asnumpy()]
 
 
-def ours_bare(path: Path) -> list[Image.Image]:
+def ours_bare(path: Path, sample: Callable[[Index, int], list[Frame]] = sampling.evenly) -> list[Image.Image]:
     index = describe(path)
-    wanted = [index.pts[frame.number] for frame in sampling.evenly(index, FRAMES)]
+    wanted = [index.pts[frame.number] for frame in sample(index, FRAMES)]
     return [image for _, image in pyav.decode(path, index, wanted)]
 
 
@@ -206,7 +206,8 @@ def frames(folder: Path, rounds: int = 2) -> None:
         "bare decord, get_batch": bare_decord_batch,
         "dataforge, decoding alone": ours_bare,
         "dataforge, through the store": ours_stored,
-        "dataforge, overview by key frames": lambda path: ours_stored(path, "key_frame"),
+        "dataforge, key frames, decoding alone": lambda path: ours_bare(path, sampling.key_frames),
+        "dataforge, key frames, through the store": lambda path: ours_stored(path, "key_frame"),
     }
     ours_stored(path, "key_frame")  # the decoding process is up
     taken: dict[str, list[float]] = {name: [] for name in readers}
@@ -255,7 +256,7 @@ def examples(folder: Path, on: int = 50, each: int = 20) -> None:
             home / "Charades_v1_480" / f"C{clip:03d}.mp4",
             count=750,
             size=(480, 272),
-            options={"g": "250", "preset": "ultrafast", "crf": str(20 + clip % 10)},
+            options={"g": "250", "preset": "ultrafast", "crf": f"{18 + clip / 4}"},
         )
     for number in range(on * each):
         start = rng.uniform(0, 22)

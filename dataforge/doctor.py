@@ -18,8 +18,8 @@ PACKAGES = {
     "pillow": "",
     "openai": "",
     "datasets": "",
-    "av": "pip install 'dataforge[video]'",
-    "decord": "pip install 'dataforge[video]' (wheels for Linux x86-64 and Windows alone)",
+    "av": "pip install av",
+    "decord": "pip install decord (wheels for Linux x86-64 and Windows alone)",
     "torch": "pip install -c constraints.txt 'dataforge[train]'",
     "transformers": "pip install -c constraints.txt 'dataforge[train]'",
 }

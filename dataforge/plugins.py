@@ -8,18 +8,17 @@ import difflib
 import importlib
 import inspect
 import pkgutil
-from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dataforge.errors import ExampleError, UsageError
+from dataforge.ask.request import MOST_OUTPUT, Ask, Reply, Request
+from dataforge.errors import UsageError
 from dataforge.prompts import Prompt, find_prompt
-from dataforge.records import BoxUnit, Call, Example, Failure, Scene, Trace, Verdict, View
+from dataforge.records import BoxUnit, Example, Failure, Scene, Trace, Verdict, View
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -110,12 +109,6 @@ class Operation(Plugin):
         raise NotImplementedError
 
 
-class Ask(Protocol):
-    """Asks a teacher; the reply comes from the cache where it has been paid for."""
-
-    async def __call__(self, request: "Request") -> "Reply": ...
-
-
 @dataclass(frozen=True)
 class Kit:
     """What a check may use beside the trace: where the run's pictures lie, and for some a teacher and prompts."""
@@ -185,100 +178,6 @@ class SetCheck(Check):
     def sift(self, traces: Iterator[Trace], kit: Kit) -> Iterator[Verdict]:
         """One verdict for each trace, in order; memory may grow with a few bytes a trace, never with its text."""
         raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An encoded picture in a request."""
-
-    jpeg: bytes
-    sha256: str
-
-    @cached_property
-    def base64(self) -> bytes:
-        """The picture as text, made once however often it is sent."""
-        return b64encode(self.jpeg)
-
-
-class Message(NamedTuple):
-    """One chat message to a teacher; its parts in order.
-
-    `call` is what an assistant has called through the API's own form; a message of role `tool` answers it by `call_id`.
-    """
-
-    role: Literal["system", "user", "assistant", "tool"]
-    parts: tuple[str | Picture, ...]
-    call: Call | None = None
-    call_id: str = ""
-
-
-Purpose = Literal["write", "locate", "verify", "answer", "judge", "choose", "pose", "others", "play"]
-
-
-@dataclass(frozen=True)
-class Request:
-    """One question to a teacher.
-
-    `schema` is the JSON schema of the reply (an object of strings, numbers, arrays). `truth` is what a teacher that
-    writes from the annotation may read; it is never sent anywhere. Requests that differ in `sample` alone are drawn
-    anew from the same model, and kept apart. `endpoint` is which of the teacher's endpoints to ask. `tools` are the
-    functions that the model may call in the API's own form; a call comes back in the reply's text, in tags. With the
-    purpose `play` the model's own failings (cut off, refused, empty) are replies too.
-    """
-
-    purpose: Purpose
-    messages: tuple[Message, ...]
-    schema: Mapping[str, Any]
-    truth: Mapping[str, Any] = field(default_factory=dict)
-    sample: int = 0
-    endpoint: int = 0
-    tools: tuple[Mapping[str, Any], ...] = ()
-
-
-class Reply(NamedTuple):
-    """A teacher's reply: its text, who wrote it, and what it used.
-
-    `scale` is below 1 where the pictures had to be sent smaller than they were asked about; `hold_s` is for how long
-    the endpoint will take no further request.
-    """
-
-    text: str
-    model: str
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_usd: float = 0.0
-    finish: str = "stop"
-    scale: float = 1.0
-    hold_s: float = 0.0
-
-
-class Setback(ExampleError):
-    """One attempt to ask a teacher came to nothing, and another may succeed: it is made again, later or elsewhere.
-
-    `wait_s` is how long the server wants to be left alone, if it says so; `busy` that it has refused for load, so that
-    all calls to it slow down; `charged` that it may have made, and charged, a reply that did not arrive.
-    """
-
-    def __init__(
-        self,
-        reason: str,
-        detail: str = "",
-        wait_s: float | None = None,
-        busy: bool = False,
-        charged: bool = False,
-    ) -> None:
-        super().__init__("teacher", reason, detail)
-        self.wait_s = wait_s
-        self.busy = busy
-        self.charged = charged
-        self.endpoint: int | None = None
-
-
-TRANSIENT = frozenset({"rate_limited", "timeout", "unreachable", "server_error", "expired"})
-"""Reasons of failures that say nothing about the example: it is made again when its run goes on."""
-
-MOST_OUTPUT = 4096
-"""Tokens of a reply, where a teacher doesn't say what its limit is."""
 
 
 class Teacher(Plugin):

@@ -16,13 +16,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dataforge.ask.request import Message, Picture, Request
 from dataforge.chat import question_text
 from dataforge.checks.necessary import rotated
 from dataforge.errors import ExampleError
 from dataforge.geometry import Box
 from dataforge.locate import VERIFY_SCHEMA
 from dataforge.manifest import Manifest
-from dataforge.plugins import Message, Picture, Request
 from dataforge.records import Example, Known, Region, Scene
 
 SUBJECTS = ("object", "colour", "material", "text", "count")

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from dataforge.ask.request import Picture
 from dataforge.geometry import Box
 from dataforge.media import MediaStore, fit, to_jpeg
-from dataforge.plugins import Picture
 from dataforge.records import Example, Region, Scene, Student, View
 
 FRAMES = 8

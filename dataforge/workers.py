@@ -99,7 +99,7 @@ def _set_up(setup: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     import threading
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _give_memory_back()
+    give_memory_back()
     parent = multiprocessing.parent_process()
 
     def follow() -> None:
@@ -111,7 +111,7 @@ def _set_up(setup: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     setup(*arguments)
 
 
-def _give_memory_back() -> None:
+def give_memory_back() -> None:
     """Keep the memory of freed pictures from piling up.
 
     glibc raises its own threshold for memory that goes back to the system with each large block that is freed, up to

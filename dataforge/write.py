@@ -7,10 +7,10 @@ can be bent. By default it isn't told the answer: that its answer agrees with th
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from dataforge.ask.request import Message, Picture, Request
 from dataforge.chat import question_text
 from dataforge.compose import Draft, Look
 from dataforge.manifest import Manifest
-from dataforge.plugins import Message, Picture, Request
 from dataforge.records import Step, View
 
 LONGEST_SLOT = 4000

@@ -15,9 +15,9 @@ from PIL import Image
 from dataforge.ask.asking import Asking
 from dataforge.ask.budget import Budget, BudgetReached, Ledger, Purse, Spend, parse_budget
 from dataforge.ask.prices import Pictures, find_price
+from dataforge.ask.request import Message, Picture, Reply, Request, Setback
 from dataforge.ask.tokens import jpeg_size, picture_tokens
 from dataforge.errors import ExampleError, UsageError
-from dataforge.plugins import Message, Picture, Reply, Request, Setback
 from dataforge.runs import Run
 from dataforge.synth import synth
 from dataforge.teachers.openai_api import OpenaiApi

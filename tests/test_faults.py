@@ -19,11 +19,11 @@ from PIL import Image
 from dataforge.ask.asking import Asking
 from dataforge.ask.faults import Asked, by_status, clean, duration, hold_s, wait_s
 from dataforge.ask.replies import ReplyCache
+from dataforge.ask.request import Message, Picture, Reply, Request, Setback
 from dataforge.ask.tolerant import parse_object
 from dataforge.ask.transport import _proxy, encode
 from dataforge.errors import ExampleError, UsageError
 from dataforge.media import to_jpeg
-from dataforge.plugins import Message, Picture, Reply, Request, Setback
 from dataforge.teachers.openai_api import OpenaiApi
 from tests.servers import MODEL, SMALL_PICTURE, TeacherServer
 

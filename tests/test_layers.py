@@ -18,7 +18,7 @@ LAYERS = [
     set("plugins prompts recipe manifest runs media video workspace controls".split())
     | set("answers reading workers marks ordering".split())
     | set("alike.likeness alike.wording filter.verdicts".split())
-    | set("ask.replies ask.tolerant ask.prices ask.tokens ask.budget".split()),
+    | set("ask.request ask.replies ask.tolerant ask.prices ask.tokens ask.budget".split()),
     set("episode chat dialect transcript operations shown ask alike".split())
     | set("posters staged scenes pages sentences sentences_video".split()),
     set("locate compose write pose sources teachers checks exporters".split()),

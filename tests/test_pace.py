@@ -10,8 +10,8 @@ import pytest
 from dataforge.ask import lane as lanes
 from dataforge.ask.lane import Bucket, Lane
 from dataforge.ask.pace import Pace, Place
+from dataforge.ask.request import Setback
 from dataforge.errors import ExampleError, UsageError
-from dataforge.plugins import Setback
 
 
 def played(lane: Lane, seconds: float, took_s: Callable[[Lane], float], start: float = 0.0) -> list[float]:

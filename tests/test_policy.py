@@ -13,13 +13,14 @@ if any(importlib.util.find_spec(name) is None for name in ("torch", "transformer
     pytest.skip("needs torch and transformers", allow_module_level=True)
 
 from dataforge import chat
+from dataforge.ask.request import Message, Reply, Request
 from dataforge.errors import ExampleError, UsageError
 from dataforge.evaluate import board, plan
 from dataforge.evaluate.bench import Bench, encoded
 from dataforge.evaluate.player import said
 from dataforge.manifest import Arm, Manifest
 from dataforge.media import MediaStore, decode, fingerprint
-from dataforge.plugins import Message, Reply, Request, Row, build
+from dataforge.plugins import Row, build
 from dataforge.runs import Run
 from tests import eyes, zoomer
 from tests.servers import TeacherServer

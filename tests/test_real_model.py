@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from dataforge.ask.request import Message, Picture, Reply, Request
 from dataforge.errors import ExampleError
 from dataforge.evaluate import board, plan
 from dataforge.media import to_jpeg
-from dataforge.plugins import Message, Picture, Reply, Request
 from dataforge.teachers.openai_api import OpenaiApi
 from tests import eyes
 

@@ -16,8 +16,9 @@ import pytest
 
 from dataforge.ask.asking import Asking
 from dataforge.ask.replies import Asked, ReplyCache, reply_digest, request_key, summarise
+from dataforge.ask.request import Message, Picture, Reply, Request
 from dataforge.errors import ExampleError, UsageError
-from dataforge.plugins import Message, Picture, Reply, Request, Teacher
+from dataforge.plugins import Teacher
 from dataforge.teachers.openai_api import OpenaiApi
 
 ASKED = Asked("openai_api m", "write", 1, 20)
@@ -124,7 +125,7 @@ def test_a_full_disk_is_said_and_what_was_stored_stays(tmp_path: Path) -> None:
 
 WRITER = """
 import sys, pathlib
-from dataforge.plugins import Reply
+from dataforge.ask.request import Reply
 from dataforge.ask.replies import Asked, ReplyCache
 cache = ReplyCache(pathlib.Path(sys.argv[1]))
 for number in range(100_000):

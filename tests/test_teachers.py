@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from dataforge import plugins
 from dataforge.ask.asking import Asking
 from dataforge.ask.replies import ReplyCache
+from dataforge.ask.request import Message, Picture, Reply, Request
 from dataforge.ask.tolerant import parse_object
 from dataforge.checks.no_leak import ANNOTATION_TALK, COORDINATES
 from dataforge.errors import ExampleError, UsageError
-from dataforge.plugins import Message, Picture, Reply, Request
 from dataforge.sentences import FRAMES, count
 from dataforge.teachers.openai_api import OpenaiApi
 from dataforge.teachers.scripted import Script, Scripted, says

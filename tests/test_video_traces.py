@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from dataforge import manifest, plugins
+from dataforge.ask.request import Picture, Reply, Request
 from dataforge.checks.grounded import Grounded
 from dataforge.checks.legible import Legible
 from dataforge.checks.necessary import Necessary, rates
@@ -29,7 +30,7 @@ from dataforge.media import MediaStore
 from dataforge.operations.select_frames import SelectFrames
 from dataforge.operations.select_moments import SelectMoments
 from dataforge.operations.zoom_in import ZoomIn
-from dataforge.plugins import Kit, Picture, Reply, Request
+from dataforge.plugins import Kit
 from dataforge.records import (
     Call,
     Example,

@@ -16,11 +16,12 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText
 
 from dataforge import plugins
+from dataforge.ask.request import Message, Picture
 from dataforge.episode import Episode, used
 from dataforge.evaluate.bench import encoded
 from dataforge.manifest import Manifest
 from dataforge.media import MediaStore
-from dataforge.plugins import Message, Picture, Row
+from dataforge.plugins import Row
 from dataforge.records import Call, Provenance, Step, Trace
 from training import policy, tiny
 from training.batches import Sample, pad

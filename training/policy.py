@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr
 
+from dataforge.ask.request import Message, Picture, Reply, Request
 from dataforge.chat import ChatTurn, Part
 from dataforge.errors import ExampleError, UsageError
 from dataforge.geometry import Box
 from dataforge.media import decode
-from dataforge.plugins import Message, Picture, Reply, Request, Teacher
+from dataforge.plugins import Teacher
 from dataforge.records import Student, View
 
 if TYPE_CHECKING:

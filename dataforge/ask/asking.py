@@ -18,8 +18,9 @@ from typing import TypeVar
 from dataforge.ask.budget import Purse
 from dataforge.ask.pace import Pace
 from dataforge.ask.replies import ReplyCache, request_key, summarise
+from dataforge.ask.request import Reply, Request, Setback
 from dataforge.errors import ExampleError, UsageError
-from dataforge.plugins import Reply, Request, Setback, Teacher
+from dataforge.plugins import Teacher
 
 T = TypeVar("T")
 

@@ -29,10 +29,10 @@ from dataforge.ask.budget import Purse, Spend
 from dataforge.ask.faults import Asked as Server
 from dataforge.ask.faults import TooMuch, failure
 from dataforge.ask.replies import Asked, ReplyCache
+from dataforge.ask.request import TRANSIENT, Reply
 from dataforge.ask.transport import Answer
 from dataforge.ask.wire import SMALLER
 from dataforge.errors import ExampleError, UsageError
-from dataforge.plugins import TRANSIENT, Reply
 from dataforge.runs import append_text, cut_torn_line, write_whole, writing
 from dataforge.teachers.openai_api import Habit, OpenaiApi
 

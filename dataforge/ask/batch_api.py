@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from dataforge.ask.faults import Asked, by_status, clean, wait_s
+from dataforge.ask.request import Setback
 from dataforge.errors import UsageError
-from dataforge.plugins import Setback
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

@@ -21,8 +21,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from dataforge.ask.request import Reply, Request, Setback
 from dataforge.errors import ExampleError, UsageError
-from dataforge.plugins import Reply, Request, Setback, Teacher
+from dataforge.plugins import Teacher
 from dataforge.runs import cut_torn_line, write_whole, writing
 
 AMOUNT = re.compile(

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dataforge.ask.replies import reply_digest
+from dataforge.ask.request import Reply
 from dataforge.errors import UsageError
-from dataforge.plugins import Reply
 from dataforge.runs import Run
 
 

@@ -13,9 +13,9 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from dataforge.ask.request import Setback
 from dataforge.ask.transport import Answer
 from dataforge.errors import ExampleError, UsageError
-from dataforge.plugins import Setback
 
 SHOWN = 200
 """Characters of a server's message that an error shows."""

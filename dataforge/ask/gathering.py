@@ -13,10 +13,10 @@ from typing import BinaryIO
 from dataforge.ask.batch import Batches
 from dataforge.ask.budget import NotYet, Spend
 from dataforge.ask.replies import request_key, summarise
+from dataforge.ask.request import Reply, Request
 from dataforge.ask.transport import encode
 from dataforge.ask.wire import smaller
 from dataforge.errors import ExampleError
-from dataforge.plugins import Reply, Request
 from dataforge.runs import writing
 
 MOST_LINES = 50_000

@@ -13,8 +13,8 @@ from collections import deque
 from typing import NamedTuple
 
 from dataforge.ask.lane import Bucket, Lane
+from dataforge.ask.request import Setback
 from dataforge.errors import ExampleError, UsageError
-from dataforge.plugins import Setback
 
 LONGEST_PAUSE_S = 900.0
 """A server that wants a longer one ends the run: it is continued later."""

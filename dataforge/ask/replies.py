@@ -21,8 +21,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
+from dataforge.ask.request import Message, Picture, Reply, Request
 from dataforge.errors import UsageError
-from dataforge.plugins import Message, Picture, Reply, Request, Teacher
+from dataforge.plugins import Teacher
 
 T = TypeVar("T")
 

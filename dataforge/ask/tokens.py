@@ -8,7 +8,7 @@ import json
 import math
 
 from dataforge.ask.prices import Pictures
-from dataforge.plugins import Picture, Request
+from dataforge.ask.request import Picture, Request
 
 BYTES_PER_TOKEN = 3.5
 """English text takes 4 to 4.5; JSON, numbers and other scripts take fewer."""

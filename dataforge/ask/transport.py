@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from dataforge.ask.request import Picture, Setback
 from dataforge.errors import UsageError
-from dataforge.plugins import Picture, Setback
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession

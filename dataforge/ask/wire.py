@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from dataforge.ask.request import Message, Picture, Request
 from dataforge.ask.tolerant import parse_object
 from dataforge.dialect import arguments_json
-from dataforge.plugins import Message, Picture, Request
 
 SMALLER = 0.5
 """Of the sides of the pictures in a request that was too much."""

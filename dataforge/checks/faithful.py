@@ -17,10 +17,11 @@ from typing import ClassVar, NamedTuple
 from pydantic import Field
 
 from dataforge.answers.quantities import quantities, tidy
+from dataforge.ask.request import Message, Request
 from dataforge.ask.tolerant import parse_object
 from dataforge.errors import ExampleError, UsageError
 from dataforge.locate import tesseract
-from dataforge.plugins import AskingCheck, Kit, Message, Request
+from dataforge.plugins import AskingCheck, Kit
 from dataforge.records import Trace, Verdict, View
 from dataforge.shown import encoded, images, of_view
 

@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from dataforge.ask.request import Message, Picture, Request
 from dataforge.ask.tolerant import parse_object
 from dataforge.chat import question_text
 from dataforge.errors import ExampleError
-from dataforge.plugins import AskingCheck, Kit, Message, Picture, Request
+from dataforge.plugins import AskingCheck, Kit
 from dataforge.records import Trace, Verdict, View
 from dataforge.shown import of_view, pictures
 

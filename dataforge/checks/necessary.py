@@ -21,11 +21,12 @@ from pydantic import Field
 
 from dataforge.answers.metrics import score
 from dataforge.ask.asking import together
+from dataforge.ask.request import Ask, Message, Picture, Request
 from dataforge.ask.tolerant import parse_object
 from dataforge.chat import question_text
 from dataforge.errors import ExampleError
 from dataforge.media import MediaStore
-from dataforge.plugins import Ask, AskingCheck, Kit, Message, Picture, Request
+from dataforge.plugins import AskingCheck, Kit
 from dataforge.prompts import Prompt
 from dataforge.records import Example, Trace, Verdict
 from dataforge.shown import Part, encoded, evidence, of_view, pictures

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
-from rich.table import Table
 
 from dataforge.cli.app import AsJson, DryRun, examples
 from dataforge.cli.train import need_torch, train
 from dataforge.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from training.miniature import Result
 
 TITLES = {
@@ -83,6 +83,9 @@ def miniature(
 
 def table(results: Sequence[Result]) -> Table:
     """Students before and after RL, by arm: mean and range over seeds."""
+    from rich import box
+    from rich.table import Table
+
     made = Table(box=box.SIMPLE, pad_edge=False)
     for column in ("", "seeds", "RaPR before", "RaPR after", "accuracy before", "accuracy after", "greedy after"):
         made.add_column(column, justify="right" if column else "left")

@@ -15,11 +15,12 @@ from typing import Any
 from PIL import Image
 
 from dataforge import plugins
+from dataforge.ask.request import Picture
 from dataforge.episode import Episode
 from dataforge.errors import ExampleError
 from dataforge.manifest import Manifest
 from dataforge.media import MediaStore, to_jpeg, to_png
-from dataforge.plugins import Operation, Picture, Row, Source
+from dataforge.plugins import Operation, Row, Source
 from dataforge.records import Call, Control, Example, Observation, View
 
 AT_HAND = 16

@@ -8,12 +8,13 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from dataforge import plugins
+from dataforge.ask.request import Request
 from dataforge.chat import opening
 from dataforge.errors import ExampleError
 from dataforge.evaluate.bench import Bench
 from dataforge.evaluate.player import said
 from dataforge.manifest import Manifest
-from dataforge.plugins import Request, Row, Teacher
+from dataforge.plugins import Row, Teacher
 from dataforge.records import Failure
 from dataforge.synth.estimate import COUNT_AT_MOST
 

@@ -18,12 +18,13 @@ from dataforge import __version__, plugins
 from dataforge.ask.asking import SECONDS, Asking
 from dataforge.ask.budget import NotYet
 from dataforge.ask.replies import reply_digest
+from dataforge.ask.request import Message, Picture, Reply, Request
 from dataforge.chat import ChatTurn, opening, parse_turn, result_turns, tool_schemas
 from dataforge.dialect import CLOSE, Turn, read
 from dataforge.episode import used
 from dataforge.errors import ExampleError
 from dataforge.evaluate.bench import Acted, Opened, at_bench, control, offered
-from dataforge.plugins import Check, Kit, Message, Picture, Reply, Request, Row
+from dataforge.plugins import Check, Kit, Row
 from dataforge.prompts import find_prompt
 from dataforge.records import Call, Example, Failure, Observation, Provenance, Record, Step, Trace, View
 from dataforge.runs import Run, append_line

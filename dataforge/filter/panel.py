@@ -19,10 +19,11 @@ from dataforge import plugins
 from dataforge.ask.asking import Asking
 from dataforge.ask.budget import Budget, BudgetReached, Purse
 from dataforge.ask.replies import ReplyCache
+from dataforge.ask.request import Ask, Reply, Request
 from dataforge.errors import ExampleError, UsageError
 from dataforge.filter.judging import extended
 from dataforge.filter.verdicts import VerdictCache, check_key, pack, trace_key, unpack
-from dataforge.plugins import Ask, AskingCheck, Kit, Reply, Request, Teacher
+from dataforge.plugins import AskingCheck, Kit, Teacher
 from dataforge.records import Trace, Verdict
 from dataforge.runs import Run
 

@@ -16,7 +16,7 @@ SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
 def lacks() -> str:
     """Why no video can be read here; empty where one can."""
-    return "" if importlib.util.find_spec("av") else "videos need av: pip install 'dataforge[video]'"
+    return "" if importlib.util.find_spec("av") else "videos need av: pip install av"
 
 
 def clip(folders: Sequence[Path], name: str, field: str = "video_id") -> Path:

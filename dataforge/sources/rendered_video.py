@@ -45,7 +45,7 @@ class RenderedVideo(Source):
 
     @property
     def missing(self) -> str:
-        return "" if find_spec("av") else "no PyAV to encode clips with: pip install 'dataforge[video]'"
+        return "" if find_spec("av") else "no PyAV to encode clips with: pip install av"
 
     def read(self) -> Iterator[Row | Failure]:
         numbers = itertools.count(self.start) if self.count is None else range(self.start, self.start + self.count)

@@ -23,10 +23,11 @@ from dataforge.ask.batch import Batches
 from dataforge.ask.budget import Budget, Purse, manifest_budget
 from dataforge.ask.gathering import Gathering
 from dataforge.ask.replies import ReplyCache
+from dataforge.ask.request import TRANSIENT
 from dataforge.errors import UsageError
 from dataforge.manifest import Manifest
 from dataforge.ordering import REPEATED
-from dataforge.plugins import TRANSIENT, Row, Source, Teacher
+from dataforge.plugins import Row, Source, Teacher
 from dataforge.records import Failure, Trace
 from dataforge.runs import Run
 from dataforge.synth.bench import set_up_bench

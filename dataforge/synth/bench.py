@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from dataforge import plugins
+from dataforge.ask.request import Picture
 from dataforge.compose import Draft, compose
 from dataforge.episode import Episode
 from dataforge.geometry import Box
 from dataforge.locate import Located, cannot, locate
 from dataforge.manifest import Manifest
 from dataforge.media import MediaStore, cut, fit
-from dataforge.plugins import Operation, Picture, Row, Source
+from dataforge.plugins import Operation, Row, Source
 from dataforge.pose import refused
 from dataforge.records import Example, Kind, Region, Scene, View
 from dataforge.shown import around, cuts, encoded, evidence

@@ -9,9 +9,10 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from dataforge import plugins
+from dataforge.ask.request import Purpose, Request
 from dataforge.errors import ExampleError, UsageError
 from dataforge.manifest import Manifest
-from dataforge.plugins import Purpose, Request, Row, Teacher
+from dataforge.plugins import Row, Teacher
 from dataforge.pose import choose_request
 from dataforge.records import Failure
 from dataforge.synth.bench import Bench, Ready, Unlocated

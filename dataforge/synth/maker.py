@@ -14,6 +14,7 @@ from dataforge.answers.metrics import score
 from dataforge.ask.asking import Asking
 from dataforge.ask.budget import NotYet
 from dataforge.ask.replies import reply_digest
+from dataforge.ask.request import Ask, Message, Picture, Reply, Request
 from dataforge.ask.tolerant import parse_object
 from dataforge.chat import question_text
 from dataforge.compose import Draft
@@ -22,7 +23,7 @@ from dataforge.errors import ExampleError
 from dataforge.locate import LOCATE_SCHEMA, LOCATE_VIDEO_SCHEMA, VERIFY_SCHEMA, said_box, said_stretch
 from dataforge.manifest import Manifest
 from dataforge.media import MediaStore
-from dataforge.plugins import Ask, Check, Kit, Message, Picture, Reply, Request, Row
+from dataforge.plugins import Check, Kit, Row
 from dataforge.prompts import find_prompt
 from dataforge.records import Example, Failure, Provenance, Region, Scene, Step, Trace, Verdict
 from dataforge.synth.bench import Ready, Unlocated, at_bench

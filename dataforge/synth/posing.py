@@ -10,11 +10,11 @@ from typing import Any
 
 from dataforge.answers.metrics import score
 from dataforge.ask.asking import together
+from dataforge.ask.request import Ask, Picture, Request
 from dataforge.ask.tolerant import parse_object
 from dataforge.checks.necessary import right_answers, rotated
 from dataforge.errors import ExampleError
 from dataforge.manifest import Manifest
-from dataforge.plugins import Ask, Picture, Request
 from dataforge.pose import (
     choose_request,
     chosen,

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 from dataforge.answers.metrics import score
 from dataforge.ask.asking import Asking
+from dataforge.ask.request import Message, Picture, Reply, Request
 from dataforge.chat import opening
 from dataforge.compose import Draft
 from dataforge.dialect import read
 from dataforge.errors import ExampleError
 from dataforge.manifest import Direct
-from dataforge.plugins import Message, Picture, Reply, Request
 from dataforge.records import Example, Step, Student
 
 THINKING_TAG = re.compile(r"</?think(?:ing)?>")

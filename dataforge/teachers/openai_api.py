@@ -20,12 +20,13 @@ from pydantic import Field, PrivateAttr, StringConstraints
 
 from dataforge.ask.faults import Asked, TooMuch, by_status, clean, error_in, failure, hold_s, spoken
 from dataforge.ask.prices import Pictures, find_price
+from dataforge.ask.request import Reply, Request, Setback
 from dataforge.ask.tokens import request_tokens
 from dataforge.ask.transport import CONNECT_S, Answer, Transport, connected, encode
 from dataforge.ask.wire import SMALLER, as_sent, fits, has_pictures, smaller, strict
 from dataforge.dialect import message_text
 from dataforge.errors import ExampleError, UsageError
-from dataforge.plugins import Reply, Request, Setback, Teacher
+from dataforge.plugins import Teacher
 
 OPENAI = "https://api.openai.com/v1"
 ADDRESS = r"^https?://[^/@\s]+(/[^\s?]*)?$"

@@ -13,8 +13,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from dataforge.ask.request import Reply, Request
 from dataforge.errors import ExampleError
-from dataforge.plugins import Reply, Request, Teacher
+from dataforge.plugins import Teacher
 from dataforge.sentences import FRAMES, draw
 
 DRAWS = 60

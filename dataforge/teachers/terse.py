@@ -6,8 +6,9 @@ Like `scripted` it works offline from the annotation, sees no picture, and its t
 import json
 from typing import ClassVar
 
+from dataforge.ask.request import Reply, Request
 from dataforge.errors import ExampleError
-from dataforge.plugins import Reply, Request, Teacher
+from dataforge.plugins import Teacher
 
 WORDS = {"overview": "Look.", "look": "Zoom.", "seen": "Wrong.", "reading": "Seen."}
 

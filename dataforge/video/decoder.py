@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dataforge.workers import give_memory_back
+
 MEMORY_BYTES = 4 << 30
 """Of address space: an 8K frame and all that a decoder keeps for reference fit well into it."""
 
@@ -28,6 +30,7 @@ def main() -> None:
         os.dup2(silence, stream)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    give_memory_back()
     for line in _requests():
         answers.write(json.dumps(answer(json.loads(line))) + "\n")
         answers.flush()
@@ -57,7 +60,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     except ExampleError as error:
         return {"reason": error.reason, "detail": error.detail}
     except ImportError as error:
-        return {"reason": "no_backend", "detail": f"{error.name} isn't installed: pip install 'dataforge[video]'"}
+        return {"reason": "no_backend", "detail": f"{error.name} isn't installed: pip install {error.name}"}
     except MemoryError:
         return {"reason": "out_of_memory", "detail": "its frames don't fit into the decoder's memory"}
     except Exception as error:  # a decoder raises nearly anything on a broken file

@@ -60,7 +60,7 @@ def _reader(path: Path) -> Any:
 
         return decord.VideoReader(str(path), num_threads=1)
     except ImportError:
-        raise ExampleError("media", "no_backend", "decord isn't installed: pip install 'dataforge[video]'") from None
+        raise ExampleError("media", "no_backend", "decord isn't installed: pip install decord") from None
     except Exception as error:
         raise _refused(f"decord: {str(error).splitlines()[0][:200]}") from None
 

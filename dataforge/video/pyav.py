@@ -1,13 +1,15 @@
 """Frames decoded by PyAV: from the key frame before each, on to the frame itself.
 
-Frames that nothing refers to are not decoded on the way, which is exact and saves a third of the work. Where a file's
-key frames don't keep their word (an open GOP, a seek that lands too late, damage), decoding starts earlier, at last at
-the start of the file; a frame that is still missing or marked corrupt is an ExampleError.
+Frames that nothing refers to are not decoded on the way, which is exact and saves a third of the work; where key frames
+alone are wanted, nothing else is. Where a file's key frames don't keep their word (an open GOP, a seek that lands too
+late, damage), decoding starts earlier, at last at the start of the file; a frame that is still missing or marked
+corrupt is an ExampleError.
 """
 
 from collections import deque
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Literal
 
 from av.container import InputContainer
 from av.video.frame import VideoFrame
@@ -18,6 +20,7 @@ from dataforge.errors import ExampleError
 from dataforge.video.index import Index
 from dataforge.video.scan import opened, stream_of
 
+Skipped = Literal["DEFAULT", "NONREF"]
 SKIPS_UNREFERENCED = frozenset({"h264", "mpeg4"})
 """Codecs whose bitstream says truly which frames no other frame needs."""
 
@@ -83,10 +86,13 @@ def _run(
     container: InputContainer, stream: VideoStream, index: Index, todo: deque[int], back: int
 ) -> Iterator[tuple[int, Image.Image]]:
     """Decode from here on; ends where it is quicker to start again at a later key frame."""
-    skips, wanted, before = index.codec in SKIPS_UNREFERENCED, frozenset(todo), len(todo)
+    wanted, before = frozenset(todo), len(todo)
+    unwanted: Skipped = "NONREF" if index.codec in SKIPS_UNREFERENCED else "DEFAULT"
+    keys_alone = back == 0 and wanted <= set(index.keys)
     for packet in container.demux(stream):
-        if skips:
-            stream.codec_context.skip_frame = "DEFAULT" if not packet.size or packet.pts in wanted else "NONREF"
+        if keys_alone and packet.size and packet.pts not in wanted:
+            continue  # read over: that is quicker than to seek
+        stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted else unwanted
         for frame in packet.decode():
             if frame.pts is None:
                 continue
@@ -99,5 +105,5 @@ def _run(
             if not todo:
                 return
             later = index.key_before(todo[0], back)
-            if len(todo) < before and later is not None and later > frame.pts:
+            if not keys_alone and len(todo) < before and later is not None and later > frame.pts:
                 return
