@@ -294,7 +294,8 @@ def teach(
     student.save_pretrained(target)
     codec.tokenizer.save_pretrained(target)
     codec.image_processor.save_pretrained(target)
-    (target / "taught.json").write_text(json.dumps({"steps": step}) + "\n", encoding="utf-8")
+    told = target.with_name(f"{target.name.lstrip('.')}-taught.json")
+    told.write_text(json.dumps({"steps": step}) + "\n", encoding="utf-8")
 
 
 def reading(manifest: Manifest, out: Path, start: Path, student: Any, count: int) -> float:
@@ -345,8 +346,8 @@ def _lessons(traces: Path, codec: Codec) -> list[Conversation]:
 
 
 def evaluate(manifest: Manifest, out: Path, checkpoint: Path, count: int) -> Measured:
-    """A student on held-out questions; kept beside it, so that it is measured once."""
-    path = checkpoint / "measured.json"
+    """A student on held-out questions; kept beside its folder, so that it is measured once."""
+    path = checkpoint.with_name(f"{checkpoint.name}-measured.json")
     if path.exists():
         return Measured(**json.loads(path.read_text(encoding="utf-8")))
     held_out = manifest.model_copy(update={"source": _source(manifest, split="held_out")})
