@@ -27,7 +27,7 @@ APART_S, PACING, BURST_S = 0.02, 3.0, 0.005
 CAUTION, PROBE_AFTER_S, PROBE_A_SECOND = 0.99, 5.0, 1.01
 """A learned rate is used with caution, and raised by one percent a second once it has held for some."""
 ENOUGH = 8
-"""Calls taken between two refusals that say something of a rate: of one call in a second, a fault would make a limit."""
+"""Calls taken between two refusals that say something of a rate; of one or two, a fault would make a limit."""
 FORGOTTEN_AFTER_S = 600.0
 AILING = 6
 """Failures in a row that set an endpoint aside."""
