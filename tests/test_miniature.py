@@ -64,25 +64,24 @@ def short(steps: int) -> Manifest:
 def test_without_curiosity_looking_dies_out_and_with_it_it_lives(tmp_path: Path) -> None:
     """A scientific regression test: the learning trap closes within a few steps, unless looking is paid for.
 
-    Tolerances are wide: one seed, of those in which the trap is there (README says which), and a student that is taught
-    for less than a minute.
+    Tolerances are wide: one seed, and a student that is taught for less than a minute.
     """
     plan = miniature.Plan(
-        reads=miniature.Stage(traces=500, steps=60, batch=40),
-        warm=miniature.Stage(traces=700, steps=100, batch=24),
-        questions=160,
+        reads=miniature.Stage(traces=400, steps=100, until=0.9, every=20, checked=32, batch=40),
+        warm=miniature.Stage(traces=500, steps=100, until=0.12, checked=48, batch=24),
+        questions=112,
         held_out=48,
     )
     arms: tuple[miniature.Arm, ...] = ("curiosity", "no_curiosity")
-    results = miniature.run(short(14), tmp_path, plan, seeds=(2,), arms=arms, workers=1)
+    results = miniature.run(short(14), tmp_path, plan, seeds=(0,), arms=arms, workers=1)
     curious, trapped = results
     assert curious.before == trapped.before
     assert curious.before.rapr > 0.1  # able
-    assert curious.before.errors > 0.1  # and clumsy
+    assert curious.before.errors > 0.25  # and clumsy
     last = [sum(line["rapr"] for line in one.lines[-4:]) / 4 for one in (curious, trapped)]
     assert last[1] < 0.6 * curious.before.rapr  # the trap closes
-    assert last[0] > last[1] + 0.04  # curiosity holds it open
-    again = miniature.run(short(14), tmp_path, plan, seeds=(2,), arms=arms, workers=1)
+    assert last[0] > last[1] + 0.08  # curiosity holds it open
+    again = miniature.run(short(14), tmp_path, plan, seeds=(0,), arms=arms, workers=1)
     assert [one.lines for one in again] == [one.lines for one in results]  # read from disk, not run again
     assert miniature.draw(results, tmp_path / "curves.png").stat().st_size > 10_000
 

@@ -20,7 +20,7 @@ from dataforge.media import MediaStore
 from dataforge.recipe import Alarms, Rl, laid_over
 from dataforge.runs import Run
 from tests.tiny_students import build, call, questions, said, setting
-from training import rl, rl_state
+from training import checkpoints, rl
 from training.questions import Questions, batches, from_run
 from training.watch import Fact, Watchman, measure, read
 
@@ -102,7 +102,9 @@ def test_a_run_learns_logs_dumps_and_saves_a_student(student: Path, asked: Quest
     assert lines[0]["accuracy"] == 0.5
     assert lines[0]["rollouts/fresh"] == 8
     assert training.sight.counts["pictures"] == 8  # two questions a step: once each, for sampler and learner together
-    made = rl_state.save_student(out, training.job.codec, training.accelerator, training.learner)
+    made = checkpoints.save_student(
+        out, training.job.checkpoint, training.job.codec, training.accelerator, training.learner
+    )
     again = rl.prepare(str(made), manifest(), asked, Rl(**SMALL))
     assert again.codec.end_id == training.job.codec.end_id
     runs = [folder for folder in out.glob("rollouts-*") if folder.is_dir()]
@@ -176,7 +178,9 @@ def test_variants_learn_too(changes: dict[str, Any], student: Path, asked: Quest
     seen = training.step(1, [0, 1])
     assert seen["gradient_norm"] > 0
     assert seen["parity/most"] < 1e-3
-    made = rl_state.save_student(tmp_path, training.job.codec, training.accelerator, training.learner)
+    made = checkpoints.save_student(
+        tmp_path, training.job.checkpoint, training.job.codec, training.accelerator, training.learner
+    )
     assert (made / "model.safetensors").exists()
 
 

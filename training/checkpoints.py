@@ -1,9 +1,9 @@
-"""The training's folder: the recipe it belongs to, what a resumed run goes on from, and the trained student.
+"""A training's folder: the recipe it belongs to, what a resumed run goes on from, and the trained student.
 
 checkpoints/poster-7b/
   recipe.json      what was trained on what; a run that says otherwise is refused
-  metrics.jsonl  loss.png  tensorboard/
-  state-000100/    weights, optimizer, random states of the newest save; gone when the training is done
+  metrics.jsonl    and curves, and tensorboard/
+  state-000100/    weights, optimizer, random states of the newest save
   student/         the trained checkpoint, as the one it began from: weights, tokenizer, template, processor
   adapter/         with LoRA: the adapters alone
 """
@@ -26,16 +26,14 @@ from training.students import own_dtype
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from training.sft import Job
-
-BESIDE = {"workers", "evaluate_every", "save_every", "pass_tokens", "checkpointing"}
-"""Settings that may change between two runs of one training: no loss depends on them."""
+    from training.encoding import Codec
 
 
-def agree(out: Path, job: Job, accelerator: Accelerator) -> None:
-    """Write what this training is, or see that the one in the folder is the same; UsageError where it isn't."""
-    recipe = job.recipe.model_dump(mode="json", exclude=BESIDE)
-    said = {"student": job.checkpoint, "traces": job.traces.digest, "recipe": recipe}
+def agree(out: Path, said: Mapping[str, Any], accelerator: Accelerator) -> None:
+    """Write what this training is, or see that the one in the folder is the same; UsageError where it isn't.
+
+    `said` names the student, what it is trained on, and, under `recipe`, the settings that its numbers depend on.
+    """
     path = out / "recipe.json"
     if path.exists():
         try:
@@ -53,7 +51,7 @@ def agree(out: Path, job: Job, accelerator: Accelerator) -> None:
 
 
 def _difference(stored: Mapping[str, Any], said: Mapping[str, Any]) -> str:
-    changed = [key for key in ("student", "traces") if stored.get(key) != said[key]]
+    changed = [key for key in said if key != "recipe" and stored.get(key) != said[key]]
     was, now = stored.get("recipe") or {}, said["recipe"]
     changed += [f"{key}: {was.get(key)} there, {now[key]} here" for key in now if was.get(key) != now[key]]
     return "; ".join(changed) or "of another version"
@@ -62,16 +60,19 @@ def _difference(stored: Mapping[str, Any], said: Mapping[str, Any]) -> str:
 # ----------------------------------------------------------------------------------------------- saving and resuming
 
 
-def save(out: Path, step: int, accelerator: Accelerator) -> None:
-    """Keep what a resumed run needs, then drop the one before."""
+def save(out: Path, step: int, accelerator: Accelerator, own: Any = None) -> None:
+    """Keep what a resumed run needs, then drop the one before; `own` is what this rank needs beside the weights."""
     folder, unfinished = out / f"state-{step:06d}", out / ".state"
     with writing(out):
         if accelerator.is_main_process:
             shutil.rmtree(unfinished, ignore_errors=True)
         accelerator.wait_for_everyone()
         accelerator.save_state(str(unfinished))
+        if own is not None:
+            torch.save(own, unfinished / f"rank-{accelerator.process_index}.pt")
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
+            shutil.rmtree(folder, ignore_errors=True)
             unfinished.rename(folder)
             for old in states(out):
                 if old != folder:
@@ -84,16 +85,27 @@ def states(out: Path) -> list[Path]:
     return sorted(folder for folder in out.glob("state-*") if folder.is_dir())
 
 
-def resume(out: Path, accelerator: Accelerator) -> int:
-    """Load the newest saved state; returns the steps that it had done, 0 where there is none."""
+def resume(out: Path, accelerator: Accelerator) -> tuple[int, Any]:
+    """Load the newest saved state; returns the steps that it had done, 0 where there is none, and what was `own`."""
     found = states(out)
     if not found:
-        return 0
+        return 0, None
     try:
         accelerator.load_state(str(found[-1]))
+        path = found[-1] / f"rank-{accelerator.process_index}.pt"
+        # our own file, beside the weights that are trusted as well
+        own = torch.load(path, weights_only=False) if path.exists() else None
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise UsageError(f"{found[-1]} can't be loaded ({error}): delete it to begin again") from None
-    return int(found[-1].name.removeprefix("state-"))
+    return int(found[-1].name.removeprefix("state-")), own
+
+
+def forget(out: Path, accelerator: Accelerator) -> None:
+    """Drop the saved states of a training that is done."""
+    if accelerator.is_main_process:
+        for state in states(out):
+            shutil.rmtree(state, ignore_errors=True)
+    accelerator.wait_for_everyone()
 
 
 # ------------------------------------------------------------------------------------------------ the trained student
@@ -104,7 +116,7 @@ def student_of(out: Path) -> Path:
     return out / "student"
 
 
-def save_student(out: Path, job: Job, accelerator: Accelerator, learner: Any) -> Path:
+def save_student(out: Path, checkpoint: str, codec: Codec, accelerator: Accelerator, learner: Any) -> Path:
     """Write the trained student as a checkpoint in the precision of the one it began from; returns its folder."""
     weights = accelerator.get_state_dict(learner)
     folder, unfinished = student_of(out), out / ".student"
@@ -113,26 +125,27 @@ def save_student(out: Path, job: Job, accelerator: Accelerator, learner: Any) ->
         student = accelerator.unwrap_model(learner).student
         with writing(out):
             shutil.rmtree(unfinished, ignore_errors=True)
-            _write(job, student, inside, unfinished, out / "adapter")
+            _write(checkpoint, codec, student, inside, unfinished, out / "adapter")
+            shutil.rmtree(folder, ignore_errors=True)
             unfinished.rename(folder)
-            for state in states(out):
-                shutil.rmtree(state, ignore_errors=True)
     accelerator.wait_for_everyone()
     return folder
 
 
-def _write(job: Job, student: Any, weights: dict[str, torch.Tensor], folder: Path, adapter: Path) -> None:
-    dtype = own_dtype(job.checkpoint)
-    if job.recipe.lora is None:
+def _write(
+    checkpoint: str, codec: Codec, student: Any, weights: dict[str, torch.Tensor], folder: Path, adapter: Path
+) -> None:
+    dtype = own_dtype(checkpoint)
+    if not hasattr(student, "merge_and_unload"):
         cast = {name: weight.to(dtype) if weight.is_floating_point() else weight for name, weight in weights.items()}
         student.config.dtype = dtype
         student.save_pretrained(folder, state_dict=cast)
     else:
         student.save_pretrained(adapter, state_dict=weights)
-        merged(job.checkpoint, adapter, dtype).save_pretrained(folder)
-    job.codec.tokenizer.save_pretrained(folder)
-    job.codec.image_processor.save_pretrained(folder)
-    for path in files_of(job.checkpoint).iterdir():  # what servers look for beside these, such as a video processor's
+        merged(checkpoint, adapter, dtype).save_pretrained(folder)
+    codec.tokenizer.save_pretrained(folder)
+    codec.image_processor.save_pretrained(folder)
+    for path in files_of(checkpoint).iterdir():  # what servers look for beside these, such as a video processor's
         small = path.suffix in (".json", ".jinja", ".txt") and not path.name.endswith(".index.json")
         if small and not (folder / path.name).exists():
             shutil.copyfile(path, folder / path.name)

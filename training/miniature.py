@@ -4,9 +4,13 @@ The task is the source `miniature`: a tile is framed, the colour of its dot is a
 shows it; a guess is right seven times in ten. A student of 0.7 million random weights learns in three stages, from
 real traces of the real pipeline:
 
-    reads    single tiles shown large, answered at once: what a base model can do already
-    warm     whole pictures: looks, wrong looks with recovery, and guesses; stopped early, so its looks often miss
+    reads    single tiles shown large, answered at once, until they are read: what a base model can do already
+    warm     whole pictures: looks, wrong looks with recovery, and guesses, until two rollouts in ten look, as in the
+             paper; most calls fail by then, and calling pays less than guessing
     rl       `training.rl` as it is, on fresh questions, once with the curiosity bonus and once without
+
+Both supervised stages stop by what the student does on questions kept for that, since the step at which a random
+student comes so far depends on its seed.
 
 The ablations leave out the second stage, or its traces with wrong looks. Nothing else differs between two runs of a
 seed.
@@ -39,6 +43,8 @@ if TYPE_CHECKING:
 
 Arm = Literal["curiosity", "no_curiosity", "no_warm_start", "no_corrections"]
 ARMS: tuple[Arm, ...] = ("curiosity", "no_curiosity", "no_warm_start", "no_corrections")
+Skill = Callable[[Manifest, Path, Path, Any, int], float]
+"""What a student under way can do, as a share: of (manifest, folder, where it began, student, number of questions)."""
 
 
 SIZE = {
@@ -54,10 +60,13 @@ SIZE = {
 
 
 class Stage(Part):
-    """A supervised stage: how many traces, how many steps of how many."""
+    """A supervised stage: how many traces, how many steps of how many, and when it has been enough."""
 
     traces: int = Field(ge=1)
-    steps: int = Field(ge=1)
+    steps: int = Field(ge=1, description="at most")
+    until: float = Field(ge=0, le=1, description="what the student must come to: see `Plan`")
+    every: int = Field(default=10, ge=1, description="steps between two checks of that")
+    checked: int = Field(default=96, ge=1, description="questions of a check")
     batch: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
 
@@ -65,8 +74,12 @@ class Stage(Part):
 class Plan(Part):
     """Sizes of a miniature; what RL does is the manifest's `train.rl`."""
 
-    reads: Stage = Stage(traces=1500, steps=70, batch=64)
-    warm: Stage = Stage(traces=2000, steps=120)
+    reads: Stage = Field(
+        default=Stage(traces=1500, steps=240, until=0.95, batch=64), description="until that share of tiles is read"
+    )
+    warm: Stage = Field(
+        default=Stage(traces=2000, steps=200, until=0.15), description="until that share of rollouts looks and is right"
+    )
     questions: int = Field(default=1000, ge=1, description="asked in RL")
     held_out: int = Field(default=128, ge=1, description="questions of the evaluation")
 
@@ -76,6 +89,10 @@ class Measured(NamedTuple):
 
     accuracy: float
     rapr: float
+    called: float
+    """Share of rollouts that try to call"""
+    with_calls: float
+    """What they are worth, failed calls included"""
     with_looks: float
     without: float
     errors: float
@@ -160,12 +177,12 @@ def prepare(manifest: Manifest, out: Path, plan: Plan, seed: int, arms: tuple[Ar
     base = out / f"seed-{seed}" / "base"
     if not base.exists():
         _build(manifest, base.with_name(".base"), warm, seed)
-        teach(manifest, base.with_name(".base"), reads, plan.reads, seed)
+        teach(manifest, out, base.with_name(".base"), reads, plan.reads, seed, reading)
         base.with_name(".base").rename(base)
     for name, traces in (("warm", warm), ("plain", plain)):
         folder = base.with_name(name)
         if traces is not None and not folder.exists():
-            teach(manifest, base, traces, plan.warm, seed, folder.with_name(f".{name}"))
+            teach(manifest, out, base, traces, plan.warm, seed, looking, folder.with_name(f".{name}"))
             folder.with_name(f".{name}").rename(folder)
     return f"warm start: {_told(evaluate(manifest, out, base.with_name('warm'), plan.held_out))}"
 
@@ -238,25 +255,32 @@ def _see_places(folder: Path, seed: int) -> None:
     student.save_pretrained(folder)
 
 
-def teach(manifest: Manifest, start: Path, traces: Path, stage: Stage, seed: int, folder: Path | None = None) -> None:
-    """Instruction tuning on the traces of a run, written to `folder` (in place if none).
+def teach(
+    manifest: Manifest,
+    out: Path,
+    start: Path,
+    traces: Path,
+    stage: Stage,
+    seed: int,
+    skill: Skill,
+    folder: Path | None = None,
+) -> None:
+    """Instruction tuning on the traces of a run, until the skill is there; written to `folder` (in place if none).
 
     The loss is that of `training.sft`, the mean over learned tokens; what all traces begin with, most of each, is read
     once a step, which is what makes this bearable on a CPU.
     """
     import torch
 
-    from training.rl_state import load_student
     from training.shared import SharedLikelihood, tree
 
-    codec = _codec(manifest, start)
-    student = load_student(str(start), manifest.train.rl.model_copy(update={"freeze_vision": False}))
+    student, codec = _student(manifest, start, freeze_vision=False), _codec(manifest, start)
     learner = SharedLikelihood(student, codec)
     optimizer = torch.optim.AdamW(learner.parameters(), stage.learning_rate, (0.9, 0.99), weight_decay=0.0)
     lessons, rng, order = _lessons(traces, codec), random.Random(seed), list[int]()
-    for step in range(stage.steps):
+    for step in range(1, stage.steps + 1):
         for group in optimizer.param_groups:
-            group["lr"] = stage.learning_rate * min(1.0, (step + 1) / 20)
+            group["lr"] = stage.learning_rate * min(1.0, step / 20)
         if len(order) < stage.batch:
             order = rng.sample(range(len(lessons)), len(lessons))
         chosen = [lessons[order.pop()] for _ in range(stage.batch)]
@@ -264,10 +288,37 @@ def teach(manifest: Manifest, start: Path, traces: Path, stage: Stage, seed: int
         (-learner(tree(chosen, codec)).mean()).backward()
         torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
         optimizer.step()
+        if step % stage.every == 0 and skill(manifest, out, start, student, stage.checked) >= stage.until:
+            break
     target = folder or start
     student.save_pretrained(target)
     codec.tokenizer.save_pretrained(target)
     codec.image_processor.save_pretrained(target)
+    told = target.with_name(f"{target.name.lstrip('.')}-taught.json")
+    told.write_text(json.dumps({"steps": step}) + "\n", encoding="utf-8")
+
+
+def reading(manifest: Manifest, out: Path, start: Path, student: Any, count: int) -> float:
+    """Share of single tiles, shown large, whose colour the student names."""
+    from training.rollout import right
+
+    tiles = manifest.model_copy(update={"source": _source(manifest, split="check", tiles=1, common=0.25)})
+    return _share([right(one.trace) for one in _answers(tiles, out, start, student, count, temperature=0.0)])
+
+
+def looking(manifest: Manifest, out: Path, start: Path, student: Any, count: int) -> float:
+    """Share of rollouts in which an operation runs and the answer is right."""
+    from training.rollout import right
+
+    whole = manifest.model_copy(update={"source": _source(manifest, split="check")})
+    found = _answers(whole, out, start, student, count, temperature=1.0)
+    return _share([right(one.trace) and len(one.trace.all_views) > len(one.trace.views) for one in found])
+
+
+def _student(manifest: Manifest, checkpoint: Path, **changes: Any) -> Any:
+    from training.rl_state import load_student
+
+    return load_student(str(checkpoint), manifest.train.rl.model_copy(update=changes))
 
 
 def _codec(manifest: Manifest, checkpoint: Path) -> Codec:
@@ -295,12 +346,14 @@ def _lessons(traces: Path, codec: Codec) -> list[Conversation]:
 
 
 def evaluate(manifest: Manifest, out: Path, checkpoint: Path, count: int) -> Measured:
-    """A student on held-out questions; kept beside it, so that it is measured once."""
-    path = checkpoint / "measured.json"
+    """A student on held-out questions; kept beside its folder, so that it is measured once."""
+    path = checkpoint.with_name(f"{checkpoint.name}-measured.json")
     if path.exists():
         return Measured(**json.loads(path.read_text(encoding="utf-8")))
-    sampled = _answers(manifest, out, checkpoint, count, temperature=1.0)
-    greedy = _answers(manifest, out, checkpoint, count, temperature=0.0)
+    held_out = manifest.model_copy(update={"source": _source(manifest, split="held_out")})
+    student = _student(manifest, checkpoint)
+    sampled = _answers(held_out, out, checkpoint, student, count, temperature=1.0)
+    greedy = _answers(held_out, out, checkpoint, student, count, temperature=0.0)
     from training import rewards
     from training.rollout import right
 
@@ -310,6 +363,8 @@ def evaluate(manifest: Manifest, out: Path, checkpoint: Path, count: int) -> Mea
     measured = Measured(
         accuracy=_share([fact.correct for fact in facts]),
         rapr=_share([fact.ran > 0 for fact in facts]),
+        called=_share([fact.calls > 0 for fact in facts]),
+        with_calls=_share([fact.correct for fact in facts if fact.calls]),
         with_looks=_share([fact.correct for fact in facts if fact.ran]),
         without=_share([fact.correct for fact in facts if not fact.calls]),
         errors=sum(fact.calls - fact.ran for fact in facts) / calls if calls else 0.0,
@@ -320,20 +375,22 @@ def evaluate(manifest: Manifest, out: Path, checkpoint: Path, count: int) -> Mea
     return measured
 
 
-def _answers(manifest: Manifest, out: Path, checkpoint: Path, count: int, temperature: float) -> list[Rollout]:
+def _answers(
+    asked: Manifest, out: Path, checkpoint: Path, student: Any, count: int, temperature: float
+) -> list[Rollout]:
+    """One rollout of each of the first questions of the manifest's source, by a student that began at a checkpoint."""
     import torch
 
     from dataforge.media import MediaStore
     from training import questions, rl
     from training.engine import LocalEngine
-    from training.rl_state import load_student
     from training.rollout import begin, group
 
-    asked = manifest.model_copy(update={"source": _source(manifest, split="held_out", guessed=0.0)})
+    asked = asked.model_copy(update={"source": _source(asked, guessed=0.0)})
     made = questions.from_source(asked, MediaStore(out / "held_out", keep=64), count)
-    job = rl.prepare(str(checkpoint), asked, made, manifest.train.rl)
+    job = rl.prepare(str(checkpoint), asked, made, asked.train.rl)
     with torch.no_grad():
-        engine = LocalEngine(load_student(str(checkpoint), manifest.train.rl), job.codec, temperature=temperature)
+        engine = LocalEngine(student, job.codec, temperature=temperature)
 
     async def answers() -> list[Rollout]:
         starts = [begin(example, job.setting) for example in made.examples]

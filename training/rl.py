@@ -27,7 +27,7 @@ from dataforge.errors import ExampleError, UsageError
 from dataforge.manifest import Manifest
 from dataforge.recipe import Rl
 from dataforge.records import Trace
-from training import parity, rewards, rl_state
+from training import checkpoints, parity, rewards, rl_state
 from training.encoding import Codec
 from training.engine import Engine, LocalEngine, Lure
 from training.objective import Clip, Kept, Replay, advantages, objective, uniform, weights
@@ -108,7 +108,7 @@ def train(job: Job, out: Path, watch: Watch = lambda progress: None) -> Path:
     """Train, or go on where a run in `out` stopped; returns the folder of the trained student."""
     training = Training(job, out)
     training.run(watch)
-    return rl_state.save_student(out, job.codec, training.accelerator, training.learner)
+    return checkpoints.save_student(out, job.checkpoint, job.codec, training.accelerator, training.learner)
 
 
 class Training:
@@ -120,7 +120,7 @@ class Training:
         self.accelerator = accelerator_for(self.recipe, broadcast_buffers=False)
         if self.recipe.queries % self.accelerator.num_processes:
             raise UsageError(f"{self.recipe.queries} queries can't be dealt to {self.accelerator.num_processes} ranks")
-        rl_state.agree(out, job, self.accelerator)
+        checkpoints.agree(out, rl_state.said(job), self.accelerator)
         student = rl_state.load_student(job.checkpoint, self.recipe).to(self.accelerator.device)
         self.sight = Sight(student, job.codec)
         likelihood = SharedLikelihood(student, job.codec, self.sight if self._frozen else None, self.recipe.temperature)

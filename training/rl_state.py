@@ -1,32 +1,26 @@
-"""The folder of an RL run: what it trains, what a resumed run goes on from, its rollouts and the trained student.
+"""What the folder of an RL run holds beside what every training's does (`checkpoints`): questions, replay, rollouts.
 
 checkpoints/poster-rl/
-  recipe.json      what was trained on what; a run that says otherwise is refused
-  metrics.jsonl  curves.png  tensorboard/
-  state-000010/    weights, optimizer, replay buffer of the newest save
+  recipe.json  metrics.jsonl  curves.png  tensorboard/  state-000010/  student/
   rollouts/        a run folder: `dataforge view` and `dataforge filter` read it
-  student/         the trained checkpoint
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from dataforge.errors import UsageError
 from dataforge.recipe import Rl
 from dataforge.records import Trace
-from dataforge.runs import Run, append_line, write_whole, writing
+from dataforge.runs import Run, append_line
+from training import checkpoints
 from training.encoding import Codec
 from training.objective import Replay
 from training.shared import SharedLikelihood
-from training.students import freeze
+from training.students import freeze, weights_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -38,27 +32,10 @@ BESIDE = {"dump_every", "save_every", "alarms", "parity_every", "parity_most", "
 """Settings that may change between two runs of one training: no number depends on them but by rounding."""
 
 
-def agree(out: Path, job: Job, accelerator: Accelerator) -> None:
-    """Write what this training is, or see that the one in the folder is the same; UsageError where it isn't."""
+def said(job: Job) -> dict[str, Any]:
+    """What a training is, in the words of its folder."""
     recipe = job.recipe.model_dump(mode="json", exclude=BESIDE)
-    said: dict[str, Any] = {"student": job.checkpoint, "questions": digest(job), "recipe": recipe}
-    path = out / "recipe.json"
-    if path.exists():
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            raise UsageError(f"{path} is broken: move the folder away and train again") from None
-        if stored != json.loads(json.dumps(said)):
-            was, now = stored.get("recipe") or {}, said["recipe"]
-            changed = [key for key in ("student", "questions") if stored.get(key) != said[key]]
-            changed += [f"{key}: {was.get(key)} there, {now[key]} here" for key in now if was.get(key) != now[key]]
-            raise UsageError(f"{out} belongs to another training ({'; '.join(changed)}): use another --out")
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        with writing(out):
-            out.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(said, indent=1, ensure_ascii=False) + "\n")
-    accelerator.wait_for_everyone()
+    return {"student": job.checkpoint, "questions": digest(job), "recipe": recipe}
 
 
 def digest(job: Job) -> str:
@@ -72,15 +49,8 @@ def digest(job: Job) -> str:
 
 
 def load_student(checkpoint: str, recipe: Rl) -> Any:
-    """The model, ready to be trained: frozen where the recipe says so, adapters in place."""
-    from transformers import AutoModelForImageTextToText
-
-    loader: Any = AutoModelForImageTextToText
-    try:
-        student = loader.from_pretrained(checkpoint, dtype=torch.float32, attn_implementation="sdpa")
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UsageError(f"{checkpoint} can't be loaded: {' '.join(str(error).split())[:200]}") from None
-    return freeze(student, recipe)
+    """The model, ready to be trained: frozen where the recipe says so, adapters in place, all of it float32."""
+    return freeze(weights_of(checkpoint), recipe)
 
 
 def reference(checkpoint: str, recipe: Rl, codec: Codec, accelerator: Accelerator) -> SharedLikelihood | None:
@@ -96,63 +66,16 @@ def reference(checkpoint: str, recipe: Rl, codec: Codec, accelerator: Accelerato
 
 
 def save(out: Path, step: int, accelerator: Accelerator, replay: Replay[Graded], watchman: Watchman) -> None:
-    """Keep what a resumed run needs, then drop the one before."""
-    folder, unfinished = out / f"state-{step:06d}", out / ".state"
-    with writing(out):
-        if accelerator.is_main_process:
-            shutil.rmtree(unfinished, ignore_errors=True)
-        accelerator.wait_for_everyone()
-        accelerator.save_state(str(unfinished))
-        own = {"kept": replay.kept, "rows": dict(watchman.rows)}
-        torch.save(own, unfinished / f"rank-{accelerator.process_index}.pt")
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            shutil.rmtree(folder, ignore_errors=True)
-            unfinished.rename(folder)
-            for old in states(out):
-                if old != folder:
-                    shutil.rmtree(old, ignore_errors=True)
-    accelerator.wait_for_everyone()
-
-
-def states(out: Path) -> list[Path]:
-    """The saved states, the newest last."""
-    return sorted(folder for folder in out.glob("state-*") if folder.is_dir())
+    """Keep what a resumed run needs: with the weights, this rank's replay buffer and what the alarms have seen."""
+    checkpoints.save(out, step, accelerator, {"kept": replay.kept, "rows": dict(watchman.rows)})
 
 
 def resume(out: Path, accelerator: Accelerator, replay: Replay[Graded], watchman: Watchman) -> int:
     """Load the newest saved state; returns the steps that it had done, 0 where there is none."""
-    found = states(out)
-    if not found:
-        return 0
-    try:
-        accelerator.load_state(str(found[-1]))
-        # our own file, beside the weights that are trusted as well
-        own = torch.load(found[-1] / f"rank-{accelerator.process_index}.pt", weights_only=False)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise UsageError(f"{found[-1]} can't be loaded ({error}): delete it to begin again") from None
-    replay.kept, watchman.rows = own["kept"], Counter(own["rows"])
-    return int(found[-1].name.removeprefix("state-"))
-
-
-def save_student(out: Path, codec: Codec, accelerator: Accelerator, learner: Any) -> Path:
-    """Write the trained student as a checkpoint, adapters merged; returns its folder."""
-    folder, unfinished = out / "student", out / ".student"
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        student = accelerator.unwrap_model(learner).student
-        with writing(out):
-            shutil.rmtree(unfinished, ignore_errors=True)
-            if hasattr(student, "merge_and_unload"):
-                student.save_pretrained(out / "adapter")
-                student = student.merge_and_unload()
-            student.save_pretrained(unfinished)
-            codec.tokenizer.save_pretrained(unfinished)
-            codec.image_processor.save_pretrained(unfinished)
-            shutil.rmtree(folder, ignore_errors=True)
-            unfinished.rename(folder)
-    accelerator.wait_for_everyone()
-    return folder
+    done, own = checkpoints.resume(out, accelerator)
+    if own is not None:
+        replay.kept, watchman.rows = own["kept"], Counter(own["rows"])
+    return done
 
 
 # ------------------------------------------------------------------------------------------------------- rollouts

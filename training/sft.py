@@ -34,6 +34,9 @@ from training.record import Line, Record
 from training.students import accelerator_for, load_student
 from training.trace_set import TraceSet
 
+BESIDE = {"workers", "evaluate_every", "save_every", "pass_tokens", "checkpointing"}
+"""Settings that may change between two runs of one training: no loss depends on them."""
+
 
 class Progress(NamedTuple):
     """Where the training stands, for whoever watches."""
@@ -63,6 +66,12 @@ class Job:
     def steps(self) -> int:
         return plan.count_steps(len(self.measured.training), self.recipe.batch, self.recipe.epochs)
 
+    @property
+    def said(self) -> dict[str, Any]:
+        """What this training is, in the words of its folder."""
+        recipe = self.recipe.model_dump(mode="json", exclude=BESIDE)
+        return {"student": self.checkpoint, "traces": self.traces.digest, "recipe": recipe}
+
 
 def prepare(checkpoint: str, traces: TraceSet, recipe: Sft, watch: Watch = lambda progress: None) -> Job:
     """Read the student's small files and measure every trace; UsageError says what doesn't fit."""
@@ -75,7 +84,7 @@ def prepare(checkpoint: str, traces: TraceSet, recipe: Sft, watch: Watch = lambd
 def train(job: Job, out: Path, watch: Watch = lambda progress: None) -> Path:
     """Train, or go on where a run in `out` stopped; returns the folder of the trained student."""
     if (finished := checkpoints.student_of(out)).exists():
-        checkpoints.agree(out, job, accelerator_for(job.recipe))
+        checkpoints.agree(out, job.said, accelerator_for(job.recipe))
         return finished
     try:
         training = Training(job, out, watch)
@@ -84,7 +93,9 @@ def train(job: Job, out: Path, watch: Watch = lambda progress: None) -> Path:
         fix = "set pass_tokens lower, checkpointing: true, or lora; or share the weights by accelerate's FSDP"
         raise UsageError(f"the GPU's memory is full: {fix}") from None
     watch(Progress("save", job.steps, job.steps))
-    return checkpoints.save_student(out, job, training.accelerator, training.learner)
+    made = checkpoints.save_student(out, job.checkpoint, job.codec, training.accelerator, training.learner)
+    checkpoints.forget(out, training.accelerator)
+    return made
 
 
 class Training:
@@ -99,7 +110,7 @@ class Training:
         self.accelerator = accelerator_for(self.recipe)
         if (deepspeed := self.accelerator.state.deepspeed_plugin) is not None:
             deepspeed.deepspeed_config["train_micro_batch_size_per_gpu"] = 1  # it asks for a loader's; passes vary
-        checkpoints.agree(out, job, self.accelerator)
+        checkpoints.agree(out, job.said, self.accelerator)
         watch(Progress("load", 0, job.steps))
         set_seed(self.recipe.seed)  # of the adapters' first weights, the same everywhere
         learner: Any = Likelihood(load_student(job.checkpoint, self.recipe, self.accelerator))
@@ -109,7 +120,7 @@ class Training:
         )
         self.learner, self.optimizer = self.accelerator.prepare(learner, optimizer)
         set_seed(self.recipe.seed, device_specific=True)  # of dropout, another on every GPU
-        self.done = checkpoints.resume(out, self.accelerator)
+        self.done, _ = checkpoints.resume(out, self.accelerator)
         self._samples = Samples(job.traces, job.codec, self.recipe.mistakes)
 
     def run(self) -> None:

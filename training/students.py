@@ -38,14 +38,8 @@ def load_student(checkpoint: str, recipe: Sft, accelerator: Accelerator) -> Any:
     than bf16 can hold. Those that don't are bf16 then, unless they are to be sharded beside others.
     """
     from accelerate.utils import DistributedType
-    from transformers import AutoModelForImageTextToText
 
-    loader: Any = AutoModelForImageTextToText
-    try:
-        student = loader.from_pretrained(checkpoint, dtype=torch.float32)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UsageError(f"{checkpoint} can't be loaded: {' '.join(str(error).split())[:200]}") from None
-    student = freeze(student, recipe)
+    student = freeze(weights_of(checkpoint), recipe)
     sharded = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
     if accelerator.mixed_precision == "bf16" and not sharded:
         for parameter in student.parameters():
@@ -54,6 +48,17 @@ def load_student(checkpoint: str, recipe: Sft, accelerator: Accelerator) -> Any:
     if recipe.checkpointing:
         checkpoint_layers(student)
     return student
+
+
+def weights_of(checkpoint: str) -> Any:
+    """The checkpoint's model in float32; UsageError where it can't be loaded."""
+    from transformers import AutoModelForImageTextToText
+
+    loader: Any = AutoModelForImageTextToText
+    try:
+        return loader.from_pretrained(checkpoint, dtype=torch.float32, attn_implementation="sdpa")
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{checkpoint} can't be loaded: {' '.join(str(error).split())[:200]}") from None
 
 
 def checkpoint_layers(student: Any) -> None:

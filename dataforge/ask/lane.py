@@ -26,6 +26,8 @@ APART_S, PACING, BURST_S = 0.02, 3.0, 0.005
 """Calls go out at most so far apart, at up to so many times the rate of the replies; a moment's worth at once."""
 CAUTION, PROBE_AFTER_S, PROBE_A_SECOND = 0.99, 5.0, 1.01
 """A learned rate is used with caution, and raised by one percent a second once it has held for some."""
+ENOUGH = 8
+"""Calls taken between two refusals that say something of a rate; of one or two, a fault would make a limit."""
 FORGOTTEN_AFTER_S = 600.0
 AILING = 6
 """Failures in a row that set an endpoint aside."""
@@ -192,7 +194,7 @@ class Lane:
     def _resume(self, now: float) -> None:
         """After a pause: what was taken since the one before, by the time between them, is the server's rate."""
         taken = self._sent - self._turned_away
-        if self._last and self.pause_from > self._last[0]:
+        if self._last and self.pause_from > self._last[0] and taken - self._last[1] >= ENOUGH:
             rate = CAUTION * (taken - self._last[1]) / (self.pause_from - self._last[0])
             self._rate = (self._rate + rate) / 2 if self._rate else rate
             self._level, self._filled = self._rate * (now - self.pause_from), now

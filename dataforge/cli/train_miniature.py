@@ -38,6 +38,7 @@ def miniature(
     out: Annotated[Path, typer.Option(help="Folder of all runs; what is finished there is not run again.")],
     manifest: Annotated[Path | None, typer.Option("--manifest", "-m", help="Another than the shipped one.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of everything: pictures, weights, sampling.")] = 3,
+    first_seed: Annotated[int, typer.Option(min=0, help="0 to 9 are those on which the settings were found.")] = 10,
     arm: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(TITLES)}; all if none; repeatable.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes side by side, one core each.")] = 2,
     change: Annotated[
@@ -73,7 +74,8 @@ def miniature(
         told = f"{seeds} seeds of {len(arms)} arms: {recipe.steps} steps, {rollouts:,} rollouts each"
         screen.out.print(told, highlight=False)
         return
-    results = small.run(chosen, out, small.Plan(), seeds=range(seeds), arms=arms, workers=workers, watch=screen.note)
+    asked = range(first_seed, first_seed + seeds)
+    results = small.run(chosen, out, small.Plan(), seeds=asked, arms=arms, workers=workers, watch=screen.note)
     plot = small.draw(results, out / "miniature.png")
     if as_json:
         screen.out.print_json(json.dumps({"results": str(out / "results.json"), "plot": str(plot)}))

@@ -4,15 +4,13 @@ A picture is its bytes alone: bytes and path together are refused there.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from dataforge.plugins import Exporter
+from dataforge.records import to_line
 from dataforge.transcript import Transcript
-
-if TYPE_CHECKING:
-    pass
 
 PLACEHOLDER = "<image>"
 
@@ -20,7 +18,7 @@ PLACEHOLDER = "<image>"
 class VerlRl(Exporter):
     """`train.parquet` with prompts, truths and embedded pictures, for verl's `rl_dataset`."""
 
-    agent: str = Field(default="tool_agent", description="agent_name, the agent loop that runs the calls")
+    agent: str = Field(default="tool_agent", description="agent_name: the loop that runs the calls; ours is dataforge")
 
     file: ClassVar[str] = "train.parquet"
     embeds: ClassVar[bool] = True
@@ -45,6 +43,7 @@ class VerlRl(Exporter):
                 "question": told.question,
                 "answers": list(example.answers),
                 "answer_type": example.answer_type,
+                "example": to_line(example),
                 "need_tools_kwargs": bool(names),
                 "tools_kwargs": {name: {"create_kwargs": {"ground_truth": example.answers[0]}} for name in names},
             },
