@@ -67,6 +67,17 @@ def rows(
             yield row
 
 
+def drawn_rows(name: str, each: int, start: int = 0, count: int | None = None) -> Iterator[Row]:
+    """Rows `start` to `start + count` of what is drawn, `each` questions a drawing; without `count` they never end.
+
+    A row's content is the number of its question; its group, `name` and the number of the drawing, is its seed.
+    """
+    for number in itertools.islice(itertools.count(start), count):
+        drawing, question = divmod(number, each)
+        group = f"{name}-{drawing:06d}"
+        yield Row(f"{group}-{question}", group, question)
+
+
 # ---------------------------------------------------------------------------------------------- files and the Hub
 
 

@@ -7,7 +7,6 @@ the same examples: a question on a large page, its answers, and the words of the
 
 import hashlib
 import io
-import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -76,7 +75,7 @@ class Infographics(Source):
     def read(self) -> Iterator[Row | Failure]:
         """Rows in the order of the file; a poster's questions one after the other. UsageError for no data."""
         if self.drawn:
-            yield from self._drawn_rows()
+            yield from reading.drawn_rows(f"poster-{self.split}-{self.seed}", self.per_poster, self.start, self.count)
             return
         entries = _folder_entries(self.path, self.split) if self.path else reading.hub(str(self.hub), self.split)
         yield from reading.rows(f"infographicvqa-{self.split}", entries, self._row, self.start, self.count)
@@ -96,13 +95,6 @@ class Infographics(Source):
             name = reading.fingerprint(content["picture"])
         content["origin"] = f"InfographicVQA/{name}"
         return Row(f"infographicvqa-{asked}", f"infographicvqa/{name}", content)
-
-    def _drawn_rows(self) -> Iterator[Row]:
-        endless = itertools.count(self.start)
-        for number in endless if self.count is None else itertools.islice(endless, self.count):
-            poster, question = divmod(number, self.per_poster)
-            group = f"poster-{self.split}-{self.seed}-{poster:06d}"
-            yield Row(f"{group}-{question}", group, question)
 
     def example(self, row: Row, store: MediaStore) -> Example:
         if self.drawn:

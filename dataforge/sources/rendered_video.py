@@ -4,7 +4,6 @@ Offline and free to pass on. A clip can be drawn again from its number, so a run
 """
 
 import hashlib
-import itertools
 import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from dataforge import reading
 from dataforge.media import MediaStore
 from dataforge.plugins import Row, Source
 from dataforge.records import Example, Failure, Media
@@ -48,11 +48,7 @@ class RenderedVideo(Source):
         return "" if find_spec("av") else "no PyAV to encode clips with: pip install av"
 
     def read(self) -> Iterator[Row | Failure]:
-        numbers = itertools.count(self.start) if self.count is None else range(self.start, self.start + self.count)
-        for number in numbers:
-            clip, question = divmod(number, self.per_clip)
-            group = f"clip-{self.split}-{self.seed}-{clip:06d}"
-            yield Row(f"{group}-{question}", group, question)
+        return reading.drawn_rows(f"clip-{self.split}-{self.seed}", self.per_clip, self.start, self.count)
 
     def example(self, row: Row, store: MediaStore) -> Example:
         from dataforge.staged.questions import ask, happenings

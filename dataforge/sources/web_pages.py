@@ -6,7 +6,6 @@ seed and drawn by Chromium, with boxes from the browser's own layout (`dataforge
 """
 
 import hashlib
-import itertools
 from collections.abc import Iterator
 from functools import lru_cache, partial
 from pathlib import Path
@@ -69,19 +68,12 @@ class WebPages(Source):
     def read(self) -> Iterator[Row | Failure]:
         """Rows in the order of the files; a page's questions one after the other. UsageError for no data."""
         if self.path is None:
-            yield from self._drawn_rows()
+            yield from reading.drawn_rows(f"page-{self.split}-{self.seed}", self.per_page, self.start, self.count)
             return
         layout = self.layout or web.recognised(self.path)
         entries = web.entries(self.path, layout, self.split)
         make = partial(_row, layout)
         yield from reading.rows(f"{layout}-{self.path.name}", entries, make, self.start, self.count)
-
-    def _drawn_rows(self) -> Iterator[Row]:
-        endless = itertools.count(self.start)
-        for number in endless if self.count is None else itertools.islice(endless, self.count):
-            page, question = divmod(number, self.per_page)
-            group = f"page-{self.split}-{self.seed}-{page:06d}"
-            yield Row(f"{group}-{question}", group, question)
 
     def example(self, row: Row, store: MediaStore) -> Example:
         if self.drawn:
