@@ -5,8 +5,8 @@ shows it; a guess is right seven times in ten. A student of 0.7 million random w
 real traces of the real pipeline:
 
     reads    single tiles shown large, answered at once, until they are read: what a base model can do already
-    warm     whole pictures: looks, wrong looks with recovery, and guesses, until two rollouts in ten look, as in the
-             paper; most calls fail by then, and calling pays less than guessing
+    warm     whole pictures: looks, wrong looks with recovery, and guesses, until some of the rollouts look and are
+             right; about half of the calls fail by then, and a call pays less than a guess
     rl       `training.rl` as it is, on fresh questions, once with the curiosity bonus and once without
 
 Both supervised stages stop by what the student does on questions kept for that, since the step at which a random
