@@ -36,7 +36,8 @@ from dataforge.synth import synth
 
 CONSOLE = Console()
 TRACES = 10_000
-GOOD = 300
+GOOD, CLIPS = 300, 60
+"""Traces of posters and of clips that faults are planted in."""
 CHEAP = ("well_formed", "grounded", "answer", "no_leak", "legible")
 
 
@@ -48,10 +49,10 @@ def table(title: str, *columns: str) -> Table:
 
 
 @contextmanager
-def drawn(count: int = GOOD) -> Iterator[Run]:
+def drawn(count: int = GOOD, source: str = "infographics") -> Iterator[Run]:
     """A real run of the scripted teacher in a folder that is thrown away."""
     with tempfile.TemporaryDirectory() as folder:
-        chosen = manifest.load(manifest.shipped("infographics"), {"limit": count})
+        chosen = manifest.load(manifest.shipped(source), {"limit": count})
         with Run.start(Path(folder), chosen) as run:
             CONSOLE.print(f"drawing {count} traces", style="dim")
             synth(run)
@@ -340,10 +341,35 @@ def claimed(trace: Trace) -> Trace | None:
     return with_step(trace, index + 1, thought=f"{claim} {trace.steps[index + 1].thought}")
 
 
+def frames_moved(trace: Trace, by: int, s: float) -> Trace | None:
+    """The last look is said to show frames so many, and so many seconds, further on."""
+    index = last_look(trace)
+    seen = trace.steps[index].observation
+    if seen is None or not all(view.frame is not None and view.time_s is not None for view in seen.views):
+        return None
+    moved = {view: {"frame": (view.frame or 0) + by, "time_s": (view.time_s or 0.0) + s} for view in seen.views}
+    views = tuple(view.model_copy(update=changes) for view, changes in moved.items())
+    return with_step(trace, index, observation=seen.model_copy(update={"views": views}))
+
+
+def next_frame(trace: Trace) -> Trace | None:
+    """Each frame of the last look is the one after it."""
+    return frames_moved(trace, 1, 0.1)
+
+
+def other_moment(trace: Trace) -> Trace | None:
+    """The last look shows frames from after the evidence."""
+    spans = [region.span_s for region in trace.regions if region.span_s]
+    return frames_moved(trace, 1000, 100.0) if spans else None
+
+
+Planted = list[tuple[str, Plant, str, str]]
+
+
 def faults(run: Run) -> None:
     """Each fault planted in every trace that can bear it; caught means rejected by the named check and reason."""
     traces = list(run.traces())
-    planted: list[tuple[str, Plant, str, str]] = [
+    planted: Planted = [
         ("wrong box", wrong_box, "grounded", "misses_evidence"),
         ("look cut short", cut_short, "grounded", "misses_evidence"),
         ("mistake shows the evidence", mistake_shows, "grounded", "mistake_shows_evidence"),
@@ -364,10 +390,19 @@ def faults(run: Run) -> None:
         ("chat marker", marker, "well_formed", "marker"),
         ("sight claimed in a wrong look", claimed, "faithful", "claims_to_see"),
     ]
+    _show_faults("good traces", run, planted, (*CHEAP, "faithful"))
+    with drawn(CLIPS, "rendered_video") as clips:
+        in_time: Planted = [
+            ("frame shifted by one", next_frame, "replay", "geometry"),
+            ("frames of another moment", other_moment, "grounded", "misses_evidence"),
+        ]
+        _show_faults("good traces of clips", clips, in_time, (*CHEAP, "replay"))
+
+
+def _show_faults(what: str, run: Run, planted: Planted, checks: tuple[str, ...]) -> None:
+    traces = list(run.traces())
     kit = Kit(MediaStore(run.store.folder, keep=8))
-    shown = table(
-        f"faults planted in {len(traces)} good traces", "fault", "check: reason", "planted", "caught", "share"
-    )
+    shown = table(f"faults planted in {len(traces)} {what}", "fault", "check: reason", "planted", "caught", "share")
     for name, plant, check, reason in planted:
         broken = [made for trace in traces if (made := plant(trace))]
         told = Counter(_reason(check, made, kit) for made in broken)
@@ -376,7 +411,7 @@ def faults(run: Run) -> None:
         shown.add_row(name, f"{check}: {reason}", str(len(broken)), str(caught), share)
         if caught < len(broken):
             CONSOLE.print(f"{name}: {dict(told)}", style="dim")
-    false_alarms = sum(bool(_reason(check, trace, kit)) for trace in traces for check in (*CHEAP, "faithful"))
+    false_alarms = sum(bool(_reason(check, trace, kit)) for trace in traces for check in checks)
     shown.add_row("none (good traces)", "any", str(len(traces)), str(false_alarms), f"{false_alarms / len(traces):.1%}")
     CONSOLE.print(shown)
 
