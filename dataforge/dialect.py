@@ -17,6 +17,7 @@ import json
 import math
 import re
 import typing
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -306,7 +307,9 @@ def _load(text: str, cut_off: bool = False) -> Any:
         except ValueError:
             if len(text) > 4000:  # far beyond any call; keeps Python's parser out of odd depths
                 raise
-            value, end = ast.literal_eval(text), len(text)
+            with warnings.catch_warnings():  # Python's parser remarks on odd numbers, to whoever watches the terminal
+                warnings.simplefilter("ignore")
+                value, end = ast.literal_eval(text), len(text)
         value = _tamed(value)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         raise _malformed("it is not valid JSON") from None
