@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -86,7 +87,7 @@ def _is_cover(stream: VideoStream) -> bool:
 
 def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame:
     stream.thread_type = "NONE"
-    for frame in container.decode(stream):
+    for frame in frames_of(container, stream):
         if not frame.is_corrupt:
             return frame
     raise ExampleError("media", "no_frames", "nothing in it can be decoded")
@@ -127,7 +128,7 @@ def _packets(path: Path, number: int) -> _Packets:
     keys: list[int] = []
     read, leading = 0, False
     with opened(path) as container:
-        for packet in container.demux(stream_of(container, number)):
+        for packet in packets_of(container, stream_of(container, number)):
             if not packet.size:
                 continue
             read += 1
@@ -154,7 +155,7 @@ def _by_decoding(path: Path, number: int, packets: _Packets) -> tuple[tuple[int,
     AVI numbers packets in the order of decoding: their times are right, but belong to other frames.
     """
     with opened(path) as container:
-        times = [frame.pts for frame in container.decode(stream_of(container, number))]
+        times = [frame.pts for frame in frames_of(container, stream_of(container, number))]
     decoded = tuple(time for time in times if time is not None)
     ascending = all(one < later for one, later in itertools.pairwise(decoded))
     if decoded and len(decoded) == len(times) and ascending:
@@ -169,3 +170,19 @@ def stream_of(container: InputContainer, number: int) -> VideoStream:
     stream = next(stream for stream in container.streams.video if stream.index == number)
     stream.thread_type = "NONE"
     return stream
+
+
+def packets_of(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
+    """Its packets from here on, the last one empty.
+
+    PyAV's own generator (18.1) keeps 200 bytes for ever when it is dropped before its end without being closed; lying
+    between frames that were freed, they kept 36 MB of the heap from being used again after 1,000 files. `yield from`
+    closes it.
+    """
+    yield from container.demux(stream)
+
+
+def frames_of(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """Its frames from here on, in order of presentation."""
+    for packet in packets_of(container, stream):
+        yield from packet.decode()
