@@ -326,7 +326,7 @@ def _eight_frames(path: Path, folder: Path) -> dict[str, Any]:
         "decoder": "pyav",
         "wanted": index.pts[:: len(index.pts) // 8][:8],
         "folder": str(folder),
-        "suffix": ".webp",
+        "suffix": ".ppm",
     }
 
 

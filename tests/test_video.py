@@ -255,7 +255,7 @@ def test_memory_does_not_grow_with_the_number_of_files(made: Path, tmp_path: Pat
         "decoder": "pyav",
         "wanted": index.pts[::15],
         "folder": str(tmp_path),
-        "suffix": ".webp",
+        "suffix": ".ppm",
     }
 
     def resident() -> int:
@@ -341,7 +341,7 @@ def test_frames_on_disk_are_bounded_and_come_back(made: Path, tmp_path: Path) ->
     for name, one in media.items():
         kept.fetch(made / name, one, kept.overview(made / name, one, Overview()))
         os.utime(next((tmp_path / "frames").glob(f"*/{one.sha256}")))
-    there = {path.parent.name for path in (tmp_path / "frames").rglob("*.webp")}
+    there = {path.parent.name for path in (tmp_path / "frames").rglob("*.ppm")}
     assert media["two_streams.mp4"].sha256 in there
     assert media["plain.mp4"].sha256 not in there
     index = describe(made / "plain.mp4")

@@ -87,8 +87,7 @@ def _frames(request: dict[str, Any]) -> dict[str, Any]:
     backend = {"pyav": pyav.decode, "decord": decord.decode}[request["decoder"]]
     for pts, image in backend(Path(request["path"]), index, request["wanted"]):
         temporary = folder / f".{os.getpid()}-{pts}{request['suffix']}"
-        # quality is the effort here: what comes out is what went in
-        image.save(temporary, lossless=True, quality=0, method=0)
+        image.save(temporary)
         os.replace(temporary, folder / f"{pts}{request['suffix']}")
     return {}
 
