@@ -12,15 +12,16 @@ from dataforge.cli.app import (
     AsJson,
     DryRun,
     RunsFolder,
-    app,
     examples,
     teacher_spec,
 )
+from dataforge.cli.later import collected
 from dataforge.errors import UsageError
 
+commands = collected()
 
-@app.command(
-    short_help="Hash a set, to keep its like out of training.",
+
+@commands.command(
     epilog=examples(
         "dataforge fingerprint VStarBench --out vstar.prints",
         "dataforge fingerprint hub:lmms-lab/HR-Bench@test --out hrbench.prints",
@@ -43,7 +44,7 @@ def fingerprint(
     typer.echo(header.model_dump_json() if as_json else said)
 
 
-@app.command(short_help="Print a record's JSON Schema.", epilog=examples("dataforge schema Trace > trace.schema.json"))
+@commands.command(epilog=examples("dataforge schema Trace > trace.schema.json"))
 def schema(record: Annotated[str, typer.Argument(help="Trace, Failure, or Manifest.")] = "Trace") -> None:
     """Print the JSON Schema of a stored record."""
     import json
@@ -62,7 +63,7 @@ def schema(record: Annotated[str, typer.Argument(help="Trace, Failure, or Manife
     typer.echo(json.dumps(known[record].model_json_schema(), indent=1))
 
 
-@app.command(short_help="List what a manifest can name.", epilog=examples("dataforge plugins check"))
+@commands.command(epilog=examples("dataforge plugins check"))
 def plugins(
     family: Annotated[
         str | None, typer.Argument(help="source, operation, check, teacher or exporter; all when left out.")
@@ -78,8 +79,7 @@ def plugins(
     screen.show_plugins([one for one in registry.FAMILIES if family in (None, one)], as_json)
 
 
-@app.command(
-    short_help="Show or prune the cache of teacher replies.",
+@commands.command(
     epilog=examples("dataforge cache", "dataforge cache --prune --model gpt-4.1-mini --dry-run"),
 )
 def cache(
@@ -109,9 +109,7 @@ def cache(
     screen.show_pruned(path, gone, dry_run, as_json)
 
 
-@app.command(
-    short_help="Say what is here and what is missing.", epilog=examples("dataforge doctor --teacher gpt-4.1-mini")
-)
+@commands.command(epilog=examples("dataforge doctor --teacher gpt-4.1-mini"))
 def doctor(
     teacher: Annotated[str | None, typer.Option(help="A teacher plug-in, or a model name at the endpoint.")] = None,
     base_url: Annotated[str | None, typer.Option(help="The OpenAI-compatible endpoint of the model.")] = None,

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dataforge.cli.app import AsJson, app, examples
+from dataforge.cli.app import AsJson, examples
+from dataforge.cli.later import collected
 from dataforge.errors import UsageError
 
 if TYPE_CHECKING:
     from dataforge import plugins
 
+commands = collected()
+
 DRAWN, STORED = 24, 200
 """Rows opened by default: of a source that never ends, and of one that does."""
 
 
-@app.command(
-    short_help="What a source holds: counts, sizes, boxes.",
+@commands.command(
     epilog=examples(
         "dataforge sources",
         "dataforge sources sa1b --path SA-1B",

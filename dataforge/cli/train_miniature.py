@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dataforge.cli.app import AsJson, DryRun, examples
-from dataforge.cli.train import need_torch, train
+from dataforge.cli.later import collected
+from dataforge.cli.train import need_torch
 from dataforge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,9 +27,10 @@ TITLES = {
     "no_corrections": "no correction data",
 }
 
+commands = collected()
 
-@train.command(
-    short_help="The learning trap in miniature, on a CPU.",
+
+@commands.command(
     epilog=examples(
         "dataforge train miniature --out checkpoints/miniature",
         "dataforge train miniature --out checkpoints/miniature --seeds 1 --arm curiosity --arm no_curiosity",

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dataforge.cli.app import AsJson, DryRun, ManifestFile, SourceName, chosen_manifest, examples
-from dataforge.cli.train import need_torch, train
+from dataforge.cli.later import collected
+from dataforge.cli.train import need_torch
 from dataforge.errors import UsageError
 
 if TYPE_CHECKING:
     from dataforge.manifest import Manifest
     from training.questions import Questions
 
+commands = collected()
 
-@train.command(
-    short_help="Reinforcement learning with the curiosity reward.",
+
+@commands.command(
     epilog=examples(
         "dataforge train rl --manifest mine.yaml --student checkpoints/sft/student --out checkpoints/rl --dry-run",
         "dataforge train rl --manifest mine.yaml --student checkpoints/sft/student --out checkpoints/rl",
