@@ -16,7 +16,7 @@ from dataforge.cli import app
 from dataforge.cli.later import Later
 from dataforge.errors import UsageError
 from dataforge.records import Failure
-from dataforge.runs import Run, append_line
+from dataforge.runs import Run, append_line, writing
 from tests.servers import TeacherServer
 
 COMMAND = [sys.executable, "-c", "import sys, dataforge.cli; sys.argv[0] = 'dataforge'; dataforge.cli.main()"]
@@ -186,7 +186,8 @@ def test_a_hub_that_is_away_is_said_in_a_line(tmp_path: Path) -> None:
     away = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_TOKEN": "hf_secretsecret"}
     for command in ("verify", "pull"):
         result = call(command, "hub:me/traces", cwd=tmp_path, **away)
-        refused(result, "hub:me/traces", "can't be reached")
+        refused(result, "hub:me/traces", "can't be reached", "run the same command again")
+        assert "upload" not in result.stderr
         assert "secretsecret" not in result.stdout + result.stderr
 
 
@@ -309,6 +310,55 @@ def test_a_folder_of_another_manifest_is_refused(home: Path, tmp_path: Path) -> 
 def test_a_file_in_the_way_of_the_runs_folder(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     refused(call("synth", "--source", "infographics", "--limit", 1, cwd=tmp_path), "runs", "--runs")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, where nobody can make a folder")
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("synth --source infographics --limit 1 --runs /proc/x", "--runs"),
+        ("pull published --runs /proc/x", "--runs"),
+        ("export openai --out /proc/x", "--out"),
+        ("push --force --to /proc/x", "--to"),
+        ("sources infographics --limit 1 --out /proc/x/page.html", "--out"),
+        ("sources infographics --limit 1 --out /proc/x", "--out"),
+        ("fingerprint latest --out /proc/x/prints", "--out"),
+        ("fingerprint latest --out /proc/x", "--out"),
+        ("train tiny /proc/x", "train tiny FOLDER"),
+        ("train rl --source infographics --student tiny --out /proc/x", "--out"),
+        ("train miniature --out /proc/x", "--out"),
+    ],
+)
+def test_a_folder_that_cant_be_made_is_told_in_one_line(published: Path, command: str, option: str) -> None:
+    if command.startswith("train"):
+        pytest.importorskip("torch")
+    refused(call(*command.split(), cwd=published), "/proc/x", "choose another folder with", option)
+
+
+@pytest.fixture(scope="module")
+def published(home: Path) -> Path:
+    assert call("push", "--force", "--to", "published", cwd=home).returncode == 0
+    return home
+
+
+def test_a_name_too_long_for_a_folder_is_told_in_one_line(tmp_path: Path) -> None:
+    refused(call("synth", "--source", "infographics", "--limit", 1, "--runs", "x" * 300, cwd=tmp_path), "too long")
+
+
+def test_what_is_missing_elsewhere_stays_a_bug(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), writing(tmp_path / "runs" / "a"):
+        (tmp_path / "pictures" / "gone.png").read_bytes()
+
+
+def test_a_run_is_fingerprinted_by_folder_or_name(home: Path, tmp_path: Path) -> None:
+    name = os.readlink(home / "runs" / "latest")
+    told = [
+        json.loads(call("fingerprint", what, "--out", tmp_path / "made" / what, "--json", cwd=home).stdout)
+        for what in ("latest", name, f"runs/{name}")
+    ]
+    assert told[0]["pictures"] == 3
+    assert [one["set"] for one in told] == [name] * 3
+    refused(call("fingerprint", "infographics-other", "--out", "x", cwd=home), "no set 'infographics-other'")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -24,12 +24,14 @@ commands = collected()
 @commands.command(
     epilog=examples(
         "dataforge fingerprint VStarBench --out vstar.prints",
+        "dataforge fingerprint infographics-3fa91c --out mine.prints",
         "dataforge fingerprint hub:lmms-lab/HR-Bench@test --out hrbench.prints",
     ),
 )
 def fingerprint(
-    what: Annotated[str, typer.Argument(help="A folder, table, run folder, manifest, or hub:REPO[:CONFIG][@SPLIT].")],
+    what: Annotated[str, typer.Argument(help="A folder, table, run, manifest, or hub:REPO[:CONFIG][@SPLIT].")],
     out: Annotated[Path, typer.Option(help="The file to write.")],
+    runs: RunsFolder = RUNS,
     as_json: AsJson = False,
 ) -> None:
     """Write the hashes of a set's pictures and questions to a file that the check `contaminated` reads.
@@ -37,8 +39,10 @@ def fingerprint(
     The file holds no picture and no text, so it can be passed on where the set can't.
     """
     from dataforge.alike import fingerprints
+    from dataforge.runs import find_run
 
-    header = fingerprints.make(what, out)
+    named = not (what.startswith("hub:") or Path(what).exists()) and (runs / what / "manifest.json").is_file()
+    header = fingerprints.make(str(find_run(runs, what)) if named else what, out)
     unread = f"; {header.unreadable} unreadable, first: {header.first_unreadable}" if header.unreadable else ""
     said = f"{out}: {header.pictures} pictures, {header.questions} questions{unread}"
     typer.echo(header.model_dump_json() if as_json else said)

@@ -255,8 +255,8 @@ def report(
     made = board.board(_opened(folders))
     if out is not None:
         written = plots.draw(made, out)
-        write_whole(out / "board.json", made.model_dump_json(indent=1) + "\n")
-        write_whole(out / "board.md", tables.markdown(made))
+        write_whole(out / "board.json", made.model_dump_json(indent=1) + "\n", "--out")
+        write_whole(out / "board.md", tables.markdown(made), "--out")
         screen.note(f"wrote {', '.join(path.name for path in written)}, board.json and board.md into {out}")
     if markdown:
         typer.echo(tables.markdown(made), nl=False)

@@ -48,7 +48,7 @@ def sources(
     All rows are counted; a sample of them is opened: pictures found and missing, sizes, boxes, answer types.
     """
     from dataforge.cli import screen
-    from dataforge.runs import write_whole
+    from dataforge.runs import make_folder, write_whole
     from dataforge.survey import survey
 
     if name is None:
@@ -58,10 +58,11 @@ def sources(
     if source.missing:
         raise UsageError(f"{name}: {source.missing}")
     most = limit or (DRAWN if source.endless else STORED)
+    target = out or Path(f"{re.sub(r'[^A-Za-z0-9_]', '_', name)}-source.html")
+    make_folder(target.parent, "--out")
     with screen.survey_progress(most) as watch:
         numbers, page = survey(source, most, watch)
-    target = out or Path(f"{re.sub(r'[^A-Za-z0-9_]', '_', name)}-source.html")
-    write_whole(target, page)
+    write_whole(target, page, "--out")
     screen.show_survey(numbers, target, as_json)
     if not numbers.examples:
         raise typer.Exit(1)

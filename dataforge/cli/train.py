@@ -134,11 +134,13 @@ def tiny(
 ) -> None:
     """Write a Qwen-VL of three million parameters with random weights: a student to try a recipe with anywhere."""
     need_torch()
+    from dataforge.runs import make_folder
     from training import tiny as students
 
     known: tuple[Literal["qwen2_5_vl"], Literal["qwen3_vl"]] = ("qwen2_5_vl", "qwen3_vl")
     if (chosen := next((name for name in known if name == family), None)) is None:
         raise UsageError(f"no family {family!r}: there are {', '.join(known)}")
+    make_folder(folder, "`train tiny FOLDER`")
     typer.echo(str(students.build(folder, chosen, seed=seed)))
 
 

@@ -59,6 +59,7 @@ def miniature(
     from dataforge.cli import screen
     from dataforge.manifest import load, shipped
     from dataforge.recipe import laid_over
+    from dataforge.runs import make_folder
     from training import miniature as small
 
     chosen = load(manifest or shipped("miniature"))
@@ -76,6 +77,7 @@ def miniature(
         told = f"{seeds} seeds of {len(arms)} arms: {recipe.steps} steps, {rollouts:,} rollouts each"
         screen.out.print(told, highlight=False)
         return
+    make_folder(out, "--out")
     asked = range(first_seed, first_seed + seeds)
     results = small.run(chosen, out, small.Plan(), seeds=asked, arms=arms, workers=workers, watch=screen.note)
     plot = small.draw(results, out / "miniature.png")

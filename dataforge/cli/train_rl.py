@@ -65,6 +65,7 @@ def rl(
     need_torch()
     from dataforge.cli import rl_screen
     from dataforge.recipe import laid_over
+    from dataforge.runs import make_folder
     from training import rl as training
     from training import rl_plan
     from training.parity import Breach
@@ -74,6 +75,8 @@ def rl(
     chosen = chosen_manifest(source, manifest, path, None, None)
     recipe = laid_over(chosen.train.rl, change or [])
     scratch = tempfile.TemporaryDirectory() if dry_run else None  # the plan reads a picture or two
+    if not dry_run:
+        make_folder(out, "--out")
     pictures = Path(scratch.name) if scratch else out / "questions"
     questions = _questions(chosen, run, dataset, limit, runs, pictures)
     job = training.prepare(student, chosen, questions, recipe)
