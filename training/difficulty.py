@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataforge.errors import ExampleError, UsageError
-from dataforge.runs import write_whole, writing
+from dataforge.runs import make_folder, write_whole
 
 if TYPE_CHECKING:
     from training.rl import Job
@@ -24,9 +24,8 @@ def keep_undecided(job: Job, samples: int, out: Path) -> Job:
     """
     path = out / "difficulty.json"
     right = json.loads(path.read_text(encoding="utf-8")) if path.exists() else _asked(job, samples)
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(right, indent=0) + "\n")
+    make_folder(out, "--out")
+    write_whole(path, json.dumps(right, indent=0) + "\n", "--out")
     kept = [one for one in job.questions.examples if 0 < right.get(one.id, 0) < samples]
     if not kept:
         raise UsageError(f"of {len(right)} questions the student gets none right sometimes: take others, or no pass")

@@ -23,7 +23,7 @@ from dataforge.alike.wording import QUESTION_HASH, answer_hashes, shingles
 from dataforge.errors import ExampleError, UsageError
 from dataforge.media import MAX_BYTES, MediaStore
 from dataforge.records import Example, Failure, Record, Scene, Trace, parse_line, read_lines, to_line
-from dataforge.runs import writing
+from dataforge.runs import make_folder, writing
 
 PICTURES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .avif .heic .heif .jp2 .ppm".split())
 VIDEOS = frozenset(".mp4 .mkv .mov .avi .webm .m4v .mpg .mpeg .ts".split())
@@ -65,8 +65,9 @@ def make(spec: str, out: Path) -> Header:
     body, whole = (out.with_name(f".{os.getpid()}-{out.name}.{part}") for part in ("body", "whole"))
     pictures: set[str] = set()
     questions, unreadable, first = 0, 0, ""
+    make_folder(out.parent, "--out")
     try:
-        with writing(out), body.open("w", encoding="utf-8") as lines:
+        with writing(out, "--out"), body.open("w", encoding="utf-8") as lines:
             for one in read(spec, Likenesses()):
                 if isinstance(one, Failure):
                     unreadable, first = unreadable + 1, first or _told(one)
@@ -84,7 +85,7 @@ def make(spec: str, out: Path) -> Header:
             unreadable=unreadable,
             first_unreadable=first,
         )
-        with writing(out), whole.open("wb") as target, body.open("rb") as made:
+        with writing(out, "--out"), whole.open("wb") as target, body.open("rb") as made:
             target.write(to_line(header).encode())
             shutil.copyfileobj(made, target)
         os.replace(whole, out)
