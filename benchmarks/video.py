@@ -4,7 +4,7 @@
 .venv/bin/python benchmarks/video.py exact              frames that are not the ones asked for, ours and decord's
 .venv/bin/python benchmarks/video.py frames             16 frames of a 60 s 720p clip (GOP 250), against bare readers
 .venv/bin/python benchmarks/video.py examples           1,000 examples on 50 clips: decodings and memory
-.venv/bin/python benchmarks/video.py opens              memory of the decoding process over 2,000 files
+.venv/bin/python benchmarks/video.py opens              memory of the decoding process over 2,000 files (or opens=200)
 .venv/bin/python benchmarks/video.py idle               memory of a decord reader that is left alone
 """
 
@@ -312,7 +312,7 @@ def opens(folder: Path, count: int = 2000) -> None:
     for done in range(1, count + 1):
         for request in asked[done % len(asked)]:
             decoder().ask(request, 60)
-        if done in (50, 250, 500, 1000, count):
+        if done in {50, 250, 500, 1000, count}:
             shown.add_row(str(done), f"{resident_mb(decoder().pid):.1f}")
     CONSOLE.print(shown)
 
@@ -342,13 +342,20 @@ def idle(folder: Path) -> None:
     CONSOLE.print(f"a bare decord reader, idle for 6 s after one frame of a 720p clip: {more:.0f} MB more")
 
 
-TABLES = {"exact": exact, "frames": frames, "examples": examples, "opens": opens, "idle": idle}
+TABLES: dict[str, Callable[..., None]] = {
+    "exact": exact,
+    "frames": frames,
+    "examples": examples,
+    "opens": opens,
+    "idle": idle,
+}
 
 
 def main() -> None:
-    for name in sys.argv[1:] or list(TABLES):
+    for asked in sys.argv[1:] or list(TABLES):
+        name, _, count = asked.partition("=")
         with tempfile.TemporaryDirectory() as folder:
-            TABLES[name](Path(folder))
+            TABLES[name](Path(folder), *([int(count)] if count else []))
 
 
 if __name__ == "__main__":
