@@ -12,8 +12,8 @@ mirrored, turned. Pictures of one flat colour have no hash: only their bytes are
 
 A video is hashed at eight moments, those of every second frame of the overview of 16 even ones: each frame as a whole,
 and what is in it beyond the mean of the eight, which is what moves. Two videos are near-same when three quarters of
-their moments agree in both; the second tells clips of one room apart. Of eight rendered clips, those that were encoded
-again (a third of the size, crf 38, or 10 frames a second) agree in six moments or more, and two clips in none. Not
+their moments agree in both; the second tells clips of one room apart. Of eight rendered clips no two agree in any
+moment; copies of three (a third of the size at crf 38, or 10 frames a second) agree in six of eight or more. Not
 found: a part of a clip, another speed, a clip with something cut out, one whose moments are mostly of one flat colour.
 """
 
