@@ -174,8 +174,8 @@ def packets_of(container: InputContainer, stream: VideoStream) -> "Iterator[Pack
     """Its packets from here on, the last one empty.
 
     PyAV's own generator (18.1) keeps 200 bytes for ever when it is dropped before its end without being closed; lying
-    between frames that were freed, they kept up to 36 MB of the heap from being used again after 1,000 files. `yield from`
-    closes it.
+    between frames that were freed, they kept up to 36 MB of the heap from being used again after 1,000 files.
+    `yield from` closes it.
     """
     yield from container.demux(stream)
 
