@@ -25,10 +25,14 @@ from training.students import freeze, weights_of
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from training.rl import Graded, Job
+    from training.graded import Graded
+    from training.rl import Job
     from training.watch import Watchman
 
-BESIDE = {"dump_every", "save_every", "alarms", "parity_every", "parity_most", "pass_rollouts", "vllm"}
+BESIDE = {
+    *("dump_every", "save_every", "alarms", "parity_every", "parity_most"),
+    *("pass_rollouts", "checkpointing", "vllm", "vllm_folder"),
+}
 """Settings that may change between two runs of one training: no number depends on them but by rounding."""
 
 

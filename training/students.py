@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -109,3 +110,20 @@ def own_dtype(checkpoint: str) -> torch.dtype:
     content = json.loads((files_of(checkpoint) / "config.json").read_text(encoding="utf-8"))
     name = content.get("dtype") or content.get("torch_dtype") or "float32"
     return getattr(torch, str(name).removeprefix("torch."), torch.float32)
+
+
+def plain_weights(student: Any, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The student's state by the names of its checkpoint: adapters are added, on copies, to the weights they adapt."""
+    if not hasattr(student, "get_base_model"):
+        return dict(weights)
+    scales = {name: one.scaling["default"] for name, one in student.named_modules() if hasattr(one, "lora_A")}
+    found = {}
+    for name, weight in weights.items():
+        if ".lora_" in name:
+            continue
+        layer = name.removesuffix(".base_layer.weight")
+        if layer in scales:
+            down, up = weights[f"{layer}.lora_A.default.weight"], weights[f"{layer}.lora_B.default.weight"]
+            weight = weight + scales[layer] * (up @ down)
+        found[name.removeprefix("base_model.model.").replace(".base_layer.", ".")] = weight
+    return found
