@@ -187,7 +187,7 @@ def _recipe(steps: int) -> Any:
     return Rl(
         queries=QUESTIONS, rollouts=GROUP, steps=steps, updates=1, learning_rate=1e-6, turns=4, turn_tokens=80,
         tokens=4000, answer_tokens=16, pass_rollouts=PASS, parity_every=never, save_every=never, dump_every=never,
-        replay={"size": 0},
+        replay={"size": 0}, checkpointing=False,
     )  # fmt: skip
 
 

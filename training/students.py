@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from dataforge.errors import UsageError
 from dataforge.recipe import Lora, Rl, Sft
@@ -68,6 +70,23 @@ def checkpoint_layers(student: Any) -> None:
         student.activation_checkpointing_enable({"use_reentrant": False})
     else:
         student.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def checkpoint_passes(student: Any) -> None:
+    """The same for a student whose keys and values are handed on between passes, which transformers' own way drops.
+
+    A layer's forward is wrapped in place: it has the same parts and names as before, and passes without gradients
+    are as they were.
+    """
+    core = student.get_base_model() if hasattr(student, "get_base_model") else student
+    for layer in (*core.model.language_model.layers, *core.model.visual.blocks):
+        layer.forward = functools.partial(_again, layer.forward)
+
+
+def _again(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*args, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 
 
 def freeze(student: Any, recipe: Sft | Rl) -> Any:
