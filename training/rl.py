@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from accelerate.utils import gather_object
@@ -25,7 +25,8 @@ from dataforge.manifest import Manifest
 from dataforge.recipe import Rl
 from training import checkpoints, graded, parity, rewards, rl_state
 from training.encoding import Codec
-from training.engine import Engine, LocalEngine, Lure
+from training.engine import Engine, Lure
+from training.engines import engine_for
 from training.graded import Graded
 from training.passes import Sight
 from training.questions import Questions, batches
@@ -113,7 +114,7 @@ class Training:
         reference = rl_state.reference(job.checkpoint, self.recipe, job.codec, self.accelerator)
         self.updates = Updates(likelihood, reference, job.codec, self.recipe, self.accelerator)
         self.learner, self.replay = self.updates.learner, self.updates.replay
-        self.engine = engine or self._engine(student)
+        self.engine = engine or engine_for(job, self.accelerator, self.learner, self.sight)
         self.watchman = Watchman(self.recipe.alarms)
         self.setting = job.setting
         self.done = rl_state.resume(out, self.accelerator, self.replay, self.watchman)
@@ -121,16 +122,6 @@ class Training:
     @property
     def _frozen(self) -> bool:
         return self.recipe.freeze_vision or self.recipe.lora is not None
-
-    def _engine(self, student: Any) -> Engine:
-        if not self.recipe.vllm:
-            precision = self.accelerator.autocast
-            return LocalEngine(student, self.job.codec, self.sight, self.recipe.temperature, precision)
-        from training.vllm_engine import VllmEngine
-
-        shared = Path(self.recipe.vllm_folder) if self.recipe.vllm_folder else None
-        tokens = self.recipe.tokens
-        return VllmEngine(self.recipe.vllm, self.job.codec, self.learner, self.accelerator, tokens, shared)
 
     # ------------------------------------------------------------------ the loop
 
