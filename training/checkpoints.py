@@ -155,7 +155,10 @@ def merged(checkpoint: str, adapter: Path, dtype: torch.dtype) -> Any:
     """The checkpoint with an adapter added into its weights, computed in float32."""
     from peft import PeftModel
     from transformers import AutoModelForImageTextToText
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+    alone: Any = unset_hf_deepspeed_config
+    alone()  # under ZeRO-3 loading would wait for the other processes
     loader: Any = AutoModelForImageTextToText
     base = loader.from_pretrained(checkpoint, dtype=torch.float32)
     whole: Any = PeftModel.from_pretrained(base, str(adapter))
