@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataforge.errors import ExampleError, UsageError
-from dataforge.runs import write_whole, writing
+from dataforge.runs import make_folder, write_whole
 
 if TYPE_CHECKING:
     from dataforge.records import Example
@@ -34,9 +34,8 @@ def keep_undecided(job: Job, samples: int, out: Path) -> Job:
     known = _known(path, said := {"student": job.checkpoint, "samples": samples})
     new = [one for one in job.questions.examples if one.id not in known]
     right = known | (_asked(job, new, samples) if new else {})
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(said | {"right": right}, indent=0) + "\n")
+    make_folder(out, "--out")
+    write_whole(path, json.dumps(said | {"right": right}, indent=0) + "\n", "--out")
     kept = [one for one in job.questions.examples if 0 < right[one.id] < samples]
     if not kept:
         asked = len(job.questions.examples)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dataforge.cli.app import AsJson, DryRun, examples
-from dataforge.cli.train import need_torch, train
+from dataforge.cli.later import collected
+from dataforge.cli.train import need_torch
 from dataforge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,9 +27,10 @@ TITLES = {
     "no_corrections": "no correction data",
 }
 
+commands = collected()
 
-@train.command(
-    short_help="The learning trap in miniature, on a CPU.",
+
+@commands.command(
     epilog=examples(
         "dataforge train miniature --out checkpoints/miniature",
         "dataforge train miniature --out checkpoints/miniature --seeds 1 --arm curiosity --arm no_curiosity",
@@ -57,6 +59,7 @@ def miniature(
     from dataforge.cli import screen
     from dataforge.manifest import load, shipped
     from dataforge.recipe import laid_over
+    from dataforge.runs import make_folder
     from training import miniature as small
 
     chosen = load(manifest or shipped("miniature"))
@@ -74,6 +77,7 @@ def miniature(
         told = f"{seeds} seeds of {len(arms)} arms: {recipe.steps} steps, {rollouts:,} rollouts each"
         screen.out.print(told, highlight=False)
         return
+    make_folder(out, "--out")
     asked = range(first_seed, first_seed + seeds)
     results = small.run(chosen, out, small.Plan(), seeds=asked, arms=arms, workers=workers, watch=screen.note)
     plot = small.draw(results, out / "miniature.png")
