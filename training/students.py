@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from dataforge.errors import UsageError
 from dataforge.recipe import Lora, Rl, Sft
@@ -96,6 +99,23 @@ def checkpoint_layers(student: Any) -> None:
         student.gradient_checkpointing_enable({"use_reentrant": False})
 
 
+def checkpoint_passes(student: Any) -> None:
+    """The same for a student whose keys and values are handed on between passes, which transformers' own way drops.
+
+    A layer's forward is wrapped in place: it has the same parts and names as before, and passes without gradients
+    are as they were.
+    """
+    core = student.get_base_model() if hasattr(student, "get_base_model") else student
+    for layer in (*core.model.language_model.layers, *core.model.visual.blocks):
+        layer.forward = functools.partial(_again, layer.forward)
+
+
+def _again(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*args, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+
+
 def freeze(student: Any, recipe: Sft | Rl) -> Any:
     """The student with only those weights asking for a gradient that the recipe trains."""
     if recipe.lora is not None:
@@ -136,3 +156,20 @@ def own_dtype(checkpoint: str) -> torch.dtype:
     content = json.loads((files_of(checkpoint) / "config.json").read_text(encoding="utf-8"))
     name = content.get("dtype") or content.get("torch_dtype") or "float32"
     return getattr(torch, str(name).removeprefix("torch."), torch.float32)
+
+
+def plain_weights(student: Any, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The student's state by the names of its checkpoint: adapters are added, on copies, to the weights they adapt."""
+    if not hasattr(student, "get_base_model"):
+        return dict(weights)
+    scales = {name: one.scaling["default"] for name, one in student.named_modules() if hasattr(one, "lora_A")}
+    found = {}
+    for name, weight in weights.items():
+        if ".lora_" in name:
+            continue
+        layer = name.removesuffix(".base_layer.weight")
+        if layer in scales:
+            down, up = weights[f"{layer}.lora_A.default.weight"], weights[f"{layer}.lora_B.default.weight"]
+            weight = weight + scales[layer] * (up @ down)
+        found[name.removeprefix("base_model.model.").replace(".base_layer.", ".")] = weight
+    return found

@@ -46,7 +46,10 @@ def rl(
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Questions to ask.")] = None,
     difficulty: Annotated[
-        int, typer.Option(help="Answer each question so many times first; keep those neither always right nor wrong.")
+        int,
+        typer.Option(
+            min=0, help="Answer each question so many times first; keep those neither always right nor wrong."
+        ),
     ] = 0,
     change: Annotated[
         list[str] | None, typer.Option("--set", help="Change a value of the recipe, key=value; repeatable.")
