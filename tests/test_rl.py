@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from typer.testing import CliRunner, Result
 
 from dataforge.cli import app
@@ -355,6 +357,14 @@ def test_what_the_person_must_change_is_told_in_a_line(
     base = ["train", "rl", "-m", str(MANIFEST), "--student", str(student), "--out", str(tmp_path), "-n", "2"]
     with pytest.raises(UsageError, match=re.escape(told)):
         dataforge(*base, *more)
+
+
+def test_shared_weights_are_refused(
+    student: Path, asked: Questions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
+    with pytest.raises(UsageError, match="launch without FSDP"):
+        rl.Training(job(student, asked), tmp_path)
 
 
 def test_a_recipe_is_changed_by_single_values() -> None:

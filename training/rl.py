@@ -32,7 +32,7 @@ from training.passes import Sight
 from training.questions import Questions, batches
 from training.rollout import Budget, Rollout, Setting, begin, group, seed_of
 from training.shared import SharedLikelihood, tree
-from training.students import accelerator_for
+from training.students import accelerator_for, is_sharded
 from training.updates import Updates, parts, rate
 from training.watch import Fact, Log, Metrics, Watchman, measure
 
@@ -105,6 +105,8 @@ class Training:
         self.job, self.recipe, self.out = job, job.recipe, out
         # ranks make different numbers of passes without gradients, so nothing may be exchanged in a forward pass
         self.accelerator = accelerator_for(self.recipe, broadcast_buffers=False)
+        if is_sharded(self.accelerator):
+            raise UsageError("every GPU samples from whole weights: launch without FSDP and DeepSpeed, and set lora")
         if self.recipe.queries % self.accelerator.num_processes:
             raise UsageError(f"{self.recipe.queries} queries can't be dealt to {self.accelerator.num_processes} ranks")
         checkpoints.agree(out, rl_state.said(job), self.accelerator)
