@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +24,7 @@ TITLES = {
     "no_curiosity": "without curiosity",
     "no_warm_start": "no warm start",
     "no_corrections": "no correction data",
+    "forced_look": "forced looks instead of curiosity",
 }
 
 
@@ -31,15 +32,17 @@ TITLES = {
     short_help="The learning trap in miniature, on a CPU.",
     epilog=examples(
         "dataforge train miniature --out checkpoints/miniature",
-        "dataforge train miniature --out checkpoints/miniature --seeds 1 --arm curiosity --arm no_curiosity",
+        "dataforge train miniature --out checkpoints/miniature --arm no_warm_start --arm no_corrections",
     ),
 )
 def miniature(
     out: Annotated[Path, typer.Option(help="Folder of all runs; what is finished there is not run again.")],
     manifest: Annotated[Path | None, typer.Option("--manifest", "-m", help="Another than the shipped one.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of everything: pictures, weights, sampling.")] = 3,
-    first_seed: Annotated[int, typer.Option(min=0, help="0 to 9 are those on which the settings were found.")] = 10,
-    arm: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(TITLES)}; all if none; repeatable.")] = None,
+    first_seed: Annotated[int, typer.Option(min=0, help="0 to 9 are those on which the settings were found.")] = 20,
+    arm: Annotated[
+        list[str] | None, typer.Option(help=f"Of {', '.join(TITLES)}; the first two if none; repeatable.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes side by side, one core each.")] = 2,
     change: Annotated[
         list[str] | None, typer.Option("--set", help="Change a value of the RL recipe, key=value; repeatable.")
@@ -62,7 +65,7 @@ def miniature(
     chosen = load(manifest or shipped("miniature"))
     recipe = laid_over(chosen.train.rl, change or [])
     chosen = chosen.model_copy(update={"train": chosen.train.model_copy(update={"rl": recipe})})
-    arms = [one for one in small.ARMS if one in (arm or small.ARMS)]
+    arms = [one for one in small.ARMS if one in (arm or small.BOTH)]
     if unknown := set(arm or ()) - set(small.ARMS):
         raise UsageError(f"no arm {sorted(unknown)[0]!r}: there are {', '.join(small.ARMS)}")
     if dry_run:
@@ -85,25 +88,31 @@ def miniature(
         screen.out.print(str(path), highlight=False, soft_wrap=True)
 
 
+COLUMNS: dict[str, Callable[[Result], float]] = {
+    "a call pays, before": lambda one: one.before.worth.with_calls,
+    "RaPR before": lambda one: one.before.worth.rapr,
+    "lowest": lambda one: min((line["rapr"] for line in one.lines), default=math.nan),
+    "after": lambda one: one.after.worth.rapr,
+    "accuracy before": lambda one: one.before.worth.accuracy,
+    "after, sampled": lambda one: one.after.worth.accuracy,
+    "greedy": lambda one: one.after.greedy.accuracy,
+}
+"""What is told of a seed of an arm"""
+
+
 def table(results: Sequence[Result]) -> Table:
     """Students before and after RL, by arm: mean and range over seeds."""
     from rich import box
     from rich.table import Table
 
     made = Table(box=box.SIMPLE, pad_edge=False)
-    for column in ("", "seeds", "RaPR before", "RaPR after", "accuracy before", "accuracy after", "greedy after"):
+    for column in ("", "seeds", *COLUMNS):
         made.add_column(column, justify="right" if column else "left")
     for arm, title in TITLES.items():
         these = [one for one in results if one.arm == arm]
         if these:
-            cells = [
-                [one.before.rapr for one in these],
-                [one.after.rapr for one in these],
-                [one.before.accuracy for one in these],
-                [one.after.accuracy for one in these],
-                [one.after.greedy for one in these],
-            ]
-            made.add_row(title, str(len(these)), *(_spread(values) for values in cells))
+            cells = [[value(one) for one in these] for value in COLUMNS.values()]
+            made.add_row(title, str(len(these)), *map(_spread, cells))
     return made
 
 
