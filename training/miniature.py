@@ -5,8 +5,8 @@ shows it; a guess is right half of the time. A student of 0.7 million random wei
 traces of the real pipeline:
 
     reads    single tiles shown large, answered at once, until they are read: what a base model can do already
-    warm     whole pictures: looks, wrong looks with recovery, and guesses, until an operation runs in a fifth of the
-             rollouts: the student is able then, but most of its calls fail, and a call pays less than a guess
+    warm     whole pictures: looks, wrong looks with recovery, and guesses, until an operation runs in three rollouts of
+             ten: the student is able then, but most of its calls fail, and a call pays less than a guess
     rl       `training.rl` as it is, on fresh questions, once with the curiosity bonus and once without
 
 Both supervised stages stop by what the student does on questions kept for that, since the step at which a random
@@ -62,8 +62,9 @@ class Stage(Part):
     traces: int = Field(ge=1)
     steps: int = Field(ge=1, description="at most")
     until: float = Field(ge=0, le=1, description="what the student must come to: see `Plan`")
-    every: int = Field(default=10, ge=1, description="steps between two checks of that")
-    checked: int = Field(default=96, ge=1, description="questions of a check")
+    first: int = Field(default=50, ge=1, description="step of the first check of that: no student comes to it earlier")
+    every: int = Field(default=5, ge=1, description="steps between two checks")
+    checked: int = Field(default=64, ge=1, description="questions of a check")
     batch: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
 
@@ -72,13 +73,14 @@ class Plan(Part):
     """Sizes of a miniature; what RL does is the manifest's `train.rl`."""
 
     reads: Stage = Field(
-        default=Stage(traces=1000, steps=240, until=0.95, batch=64), description="until that share of tiles is read"
+        default=Stage(traces=1500, steps=200, until=0.95, batch=64, every=10),
+        description="until that share of tiles is read",
     )
     warm: Stage = Field(
-        default=Stage(traces=1000, steps=240, until=0.2),
+        default=Stage(traces=1000, steps=200, until=0.3),
         description="until an operation runs in that share of rollouts: able, and no better",
     )
-    questions: int = Field(default=1000, ge=1, description="asked in RL")
+    questions: int = Field(default=640, ge=1, description="asked in RL")
     held_out: int = Field(default=128, ge=1, description="questions of the evaluation")
 
 
@@ -266,7 +268,8 @@ def teach(
         (-learner(tree(chosen, codec)).mean()).backward()
         torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
         optimizer.step()
-        if step % stage.every == 0 and skill(manifest, out, start, student, stage.checked) >= stage.until:
+        due = step >= stage.first and (step - stage.first) % stage.every == 0
+        if due and skill(manifest, out, start, student, stage.checked) >= stage.until:
             break
     target = folder or start
     student.save_pretrained(target)

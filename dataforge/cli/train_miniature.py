@@ -88,31 +88,41 @@ def miniature(
         screen.out.print(str(path), highlight=False, soft_wrap=True)
 
 
+def _rapr(one: Result) -> list[float]:
+    """RaPR of ten steps each, in order."""
+    values = [float(line["rapr"]) for line in one.lines]
+    return [sum(part) / len(part) for part in (values[at : at + 10] for at in range(0, len(values), 10))]
+
+
 COLUMNS: dict[str, Callable[[Result], float]] = {
-    "a call pays, before": lambda one: one.before.worth.with_calls,
+    "calls that fail": lambda one: one.before.worth.errors,
+    "a call pays": lambda one: one.before.worth.with_calls,
+    "no call pays": lambda one: one.before.worth.without,
     "RaPR before": lambda one: one.before.worth.rapr,
-    "lowest": lambda one: min((line["rapr"] for line in one.lines), default=math.nan),
-    "after": lambda one: one.after.worth.rapr,
+    "lowest": lambda one: min(_rapr(one), default=math.nan),
+    "last": lambda one: _rapr(one)[-1] if one.lines else math.nan,
     "accuracy before": lambda one: one.before.worth.accuracy,
-    "after, sampled": lambda one: one.after.worth.accuracy,
+    "after": lambda one: one.after.worth.accuracy,
     "greedy": lambda one: one.after.greedy.accuracy,
 }
-"""What is told of a seed of an arm"""
+"""What is told of a student: before RL, RaPR over ten steps of it, after it"""
 
 
 def table(results: Sequence[Result]) -> Table:
-    """Students before and after RL, by arm: mean and range over seeds."""
+    """Students before and after RL: seed by seed, and by arm the mean and range over seeds."""
     from rich import box
     from rich.table import Table
 
     made = Table(box=box.SIMPLE, pad_edge=False)
-    for column in ("", "seeds", *COLUMNS):
+    for column in ("", "seed", *COLUMNS):
         made.add_column(column, justify="right" if column else "left")
     for arm, title in TITLES.items():
         these = [one for one in results if one.arm == arm]
-        if these:
+        for one in these:
+            made.add_row(title, str(one.seed), *(_spread([value(one)]) for value in COLUMNS.values()))
+        if len(these) > 1:
             cells = [[value(one) for one in these] for value in COLUMNS.values()]
-            made.add_row(title, str(len(these)), *map(_spread, cells))
+            made.add_row(title, "all", *map(_spread, cells), style="bold", end_section=True)
     return made
 
 
