@@ -73,7 +73,7 @@ class Plan(Part):
     """Sizes of a miniature; what RL does is the manifest's `train.rl`."""
 
     reads: Stage = Field(
-        default=Stage(traces=1500, steps=200, until=0.95, batch=64, every=10),
+        default=Stage(traces=2400, steps=200, until=0.95, batch=64, every=10),
         description="until that share of tiles is read",
     )
     warm: Stage = Field(
