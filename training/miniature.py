@@ -32,7 +32,7 @@ from pydantic import Field
 from dataforge import plugins
 from dataforge.manifest import Manifest
 from dataforge.recipe import Part
-from training.miniature_measure import Measured, able, asking, evaluate, reading, source_of, student_of
+from training.miniature_measure import Measured, State, able, asking, evaluate, reading, source_of, student_of
 
 if TYPE_CHECKING:
     from training.encoding import Codec
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 Arm = Literal["curiosity", "no_curiosity", "no_warm_start", "no_corrections", "forced_look"]
 ARMS: tuple[Arm, ...] = ("curiosity", "no_curiosity", "no_warm_start", "no_corrections", "forced_look")
 BOTH: tuple[Arm, ...] = ARMS[:2]
-Skill = Callable[[Manifest, Path, Path, Any, int], float]
-"""What a student under way can do, as a share: of (manifest, folder, where it began, student, number of questions)."""
+Skill = Callable[[Manifest, Path, Path, Any, int], State]
+"""What a student under way can do: of (manifest, folder, where it began, student, number of questions)."""
 
 SIZE = {
     "hidden": 64,
@@ -62,9 +62,10 @@ class Stage(Part):
     traces: int = Field(ge=1)
     steps: int = Field(ge=1, description="at most")
     until: float = Field(ge=0, le=1, description="what the student must come to: see `Plan`")
+    most: float = Field(default=1, ge=0, le=1, description="what a call may pay at most, where the student can call")
     first: int = Field(default=50, ge=1, description="step of the first check of that: no student comes to it earlier")
     every: int = Field(default=5, ge=1, description="steps between two checks")
-    checked: int = Field(default=64, ge=1, description="questions of a check")
+    checked: int = Field(default=96, ge=1, description="questions of a check")
     batch: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
 
@@ -77,10 +78,10 @@ class Plan(Part):
         description="until that share of tiles is read",
     )
     warm: Stage = Field(
-        default=Stage(traces=1000, steps=200, until=0.3),
-        description="until an operation runs in that share of rollouts: able, and no better",
+        default=Stage(traces=1000, steps=200, until=0.25, most=0.45),
+        description="until an operation runs in that share of rollouts; a call pays less than a guess (0.6)",
     )
-    questions: int = Field(default=640, ge=1, description="asked in RL")
+    questions: int = Field(default=560, ge=1, description="asked in RL")
     held_out: int = Field(default=128, ge=1, description="questions of the evaluation")
 
 
@@ -247,6 +248,8 @@ def teach(
 ) -> None:
     """Instruction tuning on the traces of a run, until the skill is there; written to `folder` (in place if none).
 
+    What is written is the student as it was at the last check at which a call didn't pay more than the stage's `most`.
+
     The loss is that of `training.sft`, the mean over learned tokens; what all traces begin with, most of each, is read
     once a step, which is what makes this bearable on a CPU.
     """
@@ -258,6 +261,8 @@ def teach(
     learner = SharedLikelihood(student, codec)
     optimizer = torch.optim.AdamW(learner.parameters(), stage.learning_rate, (0.9, 0.99), weight_decay=0.0)
     lessons, rng, order = _lessons(traces, codec), random.Random(seed), list[int]()
+    seen: list[dict[str, float]] = []
+    kept: dict[str, torch.Tensor] = {}
     for step in range(1, stage.steps + 1):
         for group in optimizer.param_groups:
             group["lr"] = stage.learning_rate * min(1.0, step / 20)
@@ -268,15 +273,22 @@ def teach(
         (-learner(tree(chosen, codec)).mean()).backward()
         torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
         optimizer.step()
-        due = step >= stage.first and (step - stage.first) % stage.every == 0
-        if due and skill(manifest, out, start, student, stage.checked) >= stage.until:
+        if step < stage.first or (step - stage.first) % stage.every:
+            continue
+        state = skill(manifest, out, start, student, stage.checked)
+        seen.append({"step": step, "can": state.can, "pays": state.pays})
+        if not state.pays > stage.most:
+            kept = {name: value.clone() for name, value in student.state_dict().items()}
+        if state.can >= stage.until:
             break
+    if kept:
+        student.load_state_dict(kept)
     target = folder or start
     student.save_pretrained(target)
     codec.tokenizer.save_pretrained(target)
     codec.image_processor.save_pretrained(target)
     told = target.with_name(f"{target.name.lstrip('.')}-taught.json")
-    told.write_text(json.dumps({"steps": step}) + "\n", encoding="utf-8")
+    told.write_text(json.dumps({"checks": seen}) + "\n", encoding="utf-8")
 
 
 def _codec(manifest: Manifest, checkpoint: Path) -> Codec:

@@ -43,6 +43,15 @@ class Measured(NamedTuple):
     """With the likeliest tokens"""
 
 
+class State(NamedTuple):
+    """A student under way."""
+
+    can: float
+    """How often it does what it is taught, as a share"""
+    pays: float = 0.0
+    """Accuracy of rollouts that call; nan where none does"""
+
+
 def evaluate(manifest: Manifest, out: Path, checkpoint: Path, count: int) -> Measured:
     """A student on held-out questions; kept beside its folder, so that it is measured once."""
     path = checkpoint.with_name(f"{checkpoint.name}-measured.json")
@@ -55,17 +64,18 @@ def evaluate(manifest: Manifest, out: Path, checkpoint: Path, count: int) -> Mea
     return Measured(Worth(**sampled), Worth(**greedy))
 
 
-def reading(manifest: Manifest, out: Path, start: Path, student: Any, count: int) -> float:
-    """Share of single tiles, shown large, whose colour the student names at once."""
+def reading(manifest: Manifest, out: Path, start: Path, student: Any, count: int) -> State:
+    """How many single tiles, shown large, have their colour named at once."""
     recipe = manifest.train.rl.model_copy(update={"turns": 1, "turn_tokens": 16})
     brief = manifest.model_copy(update={"train": manifest.train.model_copy(update={"rl": recipe})})
     tiles = asking(brief, split="check", tiles=1, common=0.25)
-    return worth(answers(tiles, out, start, student, count, temperature=0.0)).accuracy
+    return State(worth(answers(tiles, out, start, student, count, temperature=0.0)).accuracy)
 
 
-def able(manifest: Manifest, out: Path, start: Path, student: Any, count: int) -> float:
-    """RaPR on whole pictures: the share of rollouts in which an operation runs."""
-    return worth(answers(asking(manifest, split="check"), out, start, student, count, temperature=1.0)).rapr
+def able(manifest: Manifest, out: Path, start: Path, student: Any, count: int) -> State:
+    """How many rollouts on whole pictures have an operation run (RaPR), and what a call pays."""
+    found = worth(answers(asking(manifest, split="check"), out, start, student, count, temperature=1.0))
+    return State(found.rapr, found.with_calls)
 
 
 def worth(rollouts: Sequence[Rollout]) -> Worth:
