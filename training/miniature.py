@@ -1,12 +1,12 @@
 """The learning trap in miniature: the paper's two phases, with and without curiosity, on one or two CPU cores.
 
 The task is the source `miniature`: a tile is framed, the colour of its dot is asked for, and only a look at the tile
-shows it; a guess is right half of the time. A student of 0.7 million random weights learns in three stages, from real
+shows it; a guess is right six times in ten. A student of 0.7 million random weights learns in three stages, from real
 traces of the real pipeline:
 
     reads    single tiles shown large, answered at once, until they are read: what a base model can do already
-    warm     whole pictures: looks, wrong looks with recovery, and guesses, until an operation runs in three rollouts of
-             ten: the student is able then, but most of its calls fail, and a call pays less than a guess
+    warm     whole pictures: looks, wrong looks with recovery, and guesses, until an operation runs in a quarter of the
+             rollouts, while a call still pays clearly less than a guess: able, and clumsy
     rl       `training.rl` as it is, on fresh questions, once with the curiosity bonus and once without
 
 Both supervised stages stop by what the student does on questions kept for that, since the step at which a random
@@ -126,11 +126,11 @@ def run(
 
 
 def draw(results: Sequence[Result], path: Path) -> Path:
-    """RaPR and accuracy over the steps, a band over seeds for each arm."""
+    """RaPR, accuracy and calls over the steps, a band over seeds for each arm."""
     from training.plots import curves
 
     runs = {arm: [one.lines for one in results if one.arm == arm] for arm in ARMS}
-    panels = (("rapr", "RaPR"), ("accuracy", "accuracy"), ("accuracy_with_looks", "accuracy of rollouts with looks"))
+    panels = (("rapr", "RaPR"), ("accuracy", "accuracy"), ("called", "rollouts that call"))
     return curves({arm: lines for arm, lines in runs.items() if lines}, path, panels, window=5)
 
 
