@@ -83,20 +83,21 @@ def test_without_curiosity_looking_dies_out_and_with_it_it_lives(tmp_path: Path)
     plan = miniature.Plan(
         reads=miniature.Stage(traces=400, steps=140, until=0.9, every=10, checked=32, batch=32),
         warm=miniature.Stage(traces=400, steps=140, until=0.2, most=0.6, every=10, checked=32, batch=24),
-        questions=78,
+        questions=60,
         held_out=40,
     )
-    results = miniature.run(short(13), tmp_path, plan, seeds=(0,), workers=1)
+    results = miniature.run(short(10), tmp_path, plan, seeds=(0,), workers=1)
     curious, trapped = results
     assert curious.before == trapped.before
     before = curious.before.worth
     assert before.rapr > 0.1  # able
     assert before.errors > 0.25  # and clumsy
+    assert before.with_calls is not None
     assert before.with_calls < 0.7  # a call pays less than a guess
     last = [sum(line["rapr"] for line in one.lines[-4:]) / 4 for one in (curious, trapped)]
     assert last[1] < 0.6 * before.rapr  # the trap closes
     assert last[0] > last[1] + 0.08  # curiosity holds it open
-    again = miniature.run(short(13), tmp_path, plan, seeds=(0,), workers=1)
+    again = miniature.run(short(10), tmp_path, plan, seeds=(0,), workers=1)
     assert [one.lines for one in again] == [one.lines for one in results]  # read from disk, not run again
     assert table(results).row_count == 2
     assert miniature.draw(results, tmp_path / "curves.png").stat().st_size > 10_000

@@ -136,7 +136,8 @@ def draw(results: Sequence[Result], path: Path) -> Path:
 
 def _told(measured: Measured) -> str:
     worth = measured.worth
-    return f"accuracy {worth.accuracy:.2f}, RaPR {worth.rapr:.2f}, a call pays {worth.with_calls:.2f}"
+    paid = "" if worth.with_calls is None else f", a call pays {worth.with_calls:.2f}"
+    return f"accuracy {worth.accuracy:.2f}, RaPR {worth.rapr:.2f}{paid}"
 
 
 def _typed(result: Result) -> dict[str, Any]:
@@ -261,7 +262,7 @@ def teach(
     learner = SharedLikelihood(student, codec)
     optimizer = torch.optim.AdamW(learner.parameters(), stage.learning_rate, (0.9, 0.99), weight_decay=0.0)
     lessons, rng, order = _lessons(traces, codec), random.Random(seed), list[int]()
-    seen: list[dict[str, float]] = []
+    seen: list[dict[str, float | None]] = []
     kept: dict[str, torch.Tensor] = {}
     for step in range(1, stage.steps + 1):
         for group in optimizer.param_groups:
@@ -277,7 +278,7 @@ def teach(
             continue
         state = skill(manifest, out, start, student, stage.checked)
         seen.append({"step": step, "can": state.can, "pays": state.pays})
-        if not state.pays > stage.most:
+        if state.pays is None or state.pays <= stage.most:
             kept = {name: value.clone() for name, value in student.state_dict().items()}
         if state.can >= stage.until:
             break

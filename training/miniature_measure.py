@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,21 +16,21 @@ if TYPE_CHECKING:
 
 
 class Worth(NamedTuple):
-    """What rollouts are worth, sampled as in training, and what calls have to do with it; nan where there are none."""
+    """What rollouts are worth, sampled as in training, and what calls have to do with it; none where there are none."""
 
     accuracy: float
     rapr: float
     called: float
     """Share of rollouts that try to call"""
-    with_calls: float
+    with_calls: float | None
     """Accuracy of those, failed calls included: what a call pays"""
-    with_looks: float
+    with_looks: float | None
     """Accuracy where an operation ran"""
-    without: float
+    without: float | None
     """Accuracy where none was called: what a guess pays"""
     errors: float
     """Share of calls that come to nothing"""
-    found: float
+    found: float | None
     """Share of rollouts with looks that show the framed tile"""
 
 
@@ -48,8 +47,8 @@ class State(NamedTuple):
 
     can: float
     """How often it does what it is taught, as a share"""
-    pays: float = 0.0
-    """Accuracy of rollouts that call; nan where none does"""
+    pays: float | None = None
+    """Accuracy of rollouts that call, where some do"""
 
 
 def evaluate(manifest: Manifest, out: Path, checkpoint: Path, count: int) -> Measured:
@@ -79,15 +78,16 @@ def able(manifest: Manifest, out: Path, start: Path, student: Any, count: int) -
 
 
 def worth(rollouts: Sequence[Rollout]) -> Worth:
+    """Of one rollout at least."""
     from training import rewards
     from training.rollout import right
 
     facts = [rewards.outcome(one.trace, right(one.trace)) for one in rollouts]
     calls = sum(fact.calls for fact in facts)
     return Worth(
-        accuracy=_share([fact.correct for fact in facts]),
-        rapr=_share([fact.ran > 0 for fact in facts]),
-        called=_share([fact.calls > 0 for fact in facts]),
+        accuracy=sum(fact.correct for fact in facts) / len(facts),
+        rapr=sum(fact.ran > 0 for fact in facts) / len(facts),
+        called=sum(fact.calls > 0 for fact in facts) / len(facts),
         with_calls=_share([fact.correct for fact in facts if fact.calls]),
         with_looks=_share([fact.correct for fact in facts if fact.ran]),
         without=_share([fact.correct for fact in facts if not fact.calls]),
@@ -143,5 +143,5 @@ def shows(trace: Trace) -> bool:
     return any(box.coverage(tile) > 0.5 and box.area < 4 * tile.area for box in looks)
 
 
-def _share(claims: Sequence[bool]) -> float:
-    return sum(claims) / len(claims) if claims else math.nan
+def _share(claims: Sequence[bool]) -> float | None:
+    return sum(claims) / len(claims) if claims else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -94,13 +93,13 @@ def _rapr(one: Result) -> list[float]:
     return [sum(part) / len(part) for part in (values[at : at + 10] for at in range(0, len(values), 10))]
 
 
-COLUMNS: dict[str, Callable[[Result], float]] = {
+COLUMNS: dict[str, Callable[[Result], float | None]] = {
     "calls that fail": lambda one: one.before.worth.errors,
     "a call pays": lambda one: one.before.worth.with_calls,
     "no call pays": lambda one: one.before.worth.without,
     "RaPR before": lambda one: one.before.worth.rapr,
-    "lowest": lambda one: min(_rapr(one), default=math.nan),
-    "last": lambda one: _rapr(one)[-1] if one.lines else math.nan,
+    "lowest": lambda one: min(_rapr(one), default=None),
+    "last": lambda one: _rapr(one)[-1] if one.lines else None,
     "accuracy before": lambda one: one.before.worth.accuracy,
     "after": lambda one: one.after.worth.accuracy,
     "greedy": lambda one: one.after.greedy.accuracy,
@@ -126,8 +125,8 @@ def table(results: Sequence[Result]) -> Table:
     return made
 
 
-def _spread(values: Sequence[float]) -> str:
-    real = [value for value in values if math.isfinite(value)]
+def _spread(values: Sequence[float | None]) -> str:
+    real = [value for value in values if value is not None]
     if not real:
         return "-"
     mean = sum(real) / len(real)
