@@ -2,13 +2,16 @@
 
     .venv/bin/python benchmarks/main_job.py                 all three tables, about half an hour on two cores
     .venv/bin/python benchmarks/main_job.py startup pixels  the quick ones
+    .venv/bin/python benchmarks/main_job.py scale --counts 200 1000 --per-poster 1
 
 startup  a whole process of `dataforge --help` against a Python that imports only typer
 pixels   CPU of the pixel path of one trace (decode one 12-megapixel JPEG, whole view, two crops, encode) against a
          straight script of bare Pillow calls, in the fastest form we know, and in the naive one
-scale    drawn examples with the scripted teacher: cores kept busy, and peak memory of 500 against 5,000 examples
+scale    drawn examples with the scripted teacher, eight questions a poster: cores kept busy, and peak memory of 500
+         against 5,000 examples
 """
 
+import argparse
 import json
 import os
 import statistics
@@ -16,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -145,7 +148,9 @@ from dataforge import manifest
 from dataforge.runs import Run
 from dataforge.synth import synth
 began = time.perf_counter()
-with Run.start(Path(sys.argv[1]), manifest.load(manifest.shipped("infographics"), {"limit": int(sys.argv[2])})) as run:
+folder, count, per_poster = sys.argv[1:]
+changes = {"limit": int(count), "source": {"name": "infographics", "per_poster": int(per_poster)}}
+with Run.start(Path(folder), manifest.load(manifest.shipped("infographics"), changes)) as run:
     progress = synth(run)
 wall = time.perf_counter() - began
 print(json.dumps({"wall": wall, "kept": progress.kept, "read": progress.read}))
@@ -179,9 +184,10 @@ def tree_memory(root: int) -> tuple[int, float]:
     return memory, spent
 
 
-def measured_run(count: int, folder: Path) -> dict[str, float]:
+def measured_run(count: int, per_poster: int, folder: Path) -> dict[str, float]:
     """Run in a process of its own, watched from outside: peak of the whole tree, cores busy between start and end."""
-    process = subprocess.Popen([sys.executable, "-c", RUN, str(folder), str(count)], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", RUN, str(folder), str(count), str(per_poster)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     peak, spent = 0, 0.0
     began = time.perf_counter()
     while process.poll() is None:
@@ -194,9 +200,9 @@ def measured_run(count: int, folder: Path) -> dict[str, float]:
     return said | {"peak_mb": peak / 1024, "cores": spent / wall, "wall": wall}
 
 
-def scale(counts: tuple[int, ...] = (500, 2000, 5000)) -> None:
+def scale(counts: Sequence[int], per_poster: int) -> None:
     shown = table(
-        f"drawn examples, scripted teacher, {os.cpu_count()} cores",
+        f"drawn examples, {per_poster} a poster, scripted teacher, {os.cpu_count()} cores",
         "examples",
         "kept",
         "wall s",
@@ -206,7 +212,7 @@ def scale(counts: tuple[int, ...] = (500, 2000, 5000)) -> None:
     )
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:
-            result = measured_run(count, Path(folder))
+            result = measured_run(count, per_poster, Path(folder))
         rate = count / result["wall"]
         cells = [result["wall"], rate, result["cores"], result["peak_mb"]]
         shown.add_row(
@@ -216,8 +222,15 @@ def scale(counts: tuple[int, ...] = (500, 2000, 5000)) -> None:
 
 
 def main() -> None:
-    tables = {"startup": startup, "pixels": pixels, "scale": scale}
-    for name in sys.argv[1:] or tables:
+    asked = argparse.ArgumentParser()
+    asked.add_argument("tables", nargs="*", metavar="TABLE", help="startup, pixels, scale; all three when left out")
+    asked.add_argument("--counts", type=int, nargs="+", default=[500, 2000, 5000], help="of scale: examples a run")
+    asked.add_argument("--per-poster", type=int, default=8, help="of scale: questions on one poster")
+    given = asked.parse_args()
+    tables = {"startup": startup, "pixels": pixels, "scale": lambda: scale(given.counts, given.per_poster)}
+    if unknown := set(given.tables) - set(tables):
+        asked.error(f"no table {', '.join(sorted(unknown))}")
+    for name in given.tables or tables:
         tables[name]()
 
 

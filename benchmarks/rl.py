@@ -187,7 +187,7 @@ def _recipe(steps: int) -> Any:
     return Rl(
         queries=QUESTIONS, rollouts=GROUP, steps=steps, updates=1, learning_rate=1e-6, turns=4, turn_tokens=80,
         tokens=4000, answer_tokens=16, pass_rollouts=PASS, parity_every=never, save_every=never, dump_every=never,
-        replay={"size": 0},
+        replay={"size": 0}, checkpointing=False,
     )  # fmt: skip
 
 
@@ -300,13 +300,52 @@ def _resident_mb() -> float:
 def trl(folder: Path, steps: int) -> dict[str, Any]:
     import torch
     from datasets import Dataset
-    from PIL import Image
-    from transformers import AutoModelForImageTextToText, AutoTokenizer, Qwen2VLImageProcessorPil, TrainerCallback
-    from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
-    from trl import GRPOConfig, GRPOTrainer
-    from trl.chat_template_utils import qwen3_template
+    from trl import GRPOTrainer
 
     torch.set_num_threads(1)
+    counts = {"pictures": 0, "looks": 0, "sampled": 0}
+    clock = Clock()
+
+    def coin(completions: list[Any], completion_ids: list[Any], **rest: Any) -> list[float]:
+        counts["sampled"] += sum(map(len, completion_ids))
+        return [float(at % 2 == 0) for at in range(len(completions))]
+
+    with tempfile.TemporaryDirectory() as out:
+        trainer = GRPOTrainer(
+            model=_watched(folder, counts), reward_funcs=[coin], args=_settings(out, steps),
+            train_dataset=Dataset.from_list(_rows(folder)), processing_class=_processor(folder),
+            environment_factory=_looking(folder, counts), callbacks=[_ticking(clock)],
+        )  # fmt: skip
+        clock.cpu[0], clock.wall[0] = time.process_time(), time.perf_counter()
+        sys.stdout, kept = sys.stderr, sys.stdout
+        trainer.train()
+        sys.stdout = kept
+    rollouts = QUESTIONS * GROUP * steps
+    return clock.told() | {
+        "sampled": counts["sampled"] / rollouts,
+        "pictures": f"{counts['pictures'] / steps:.0f}, {counts['looks'] / rollouts:.1f} looks a rollout",
+    }
+
+
+def _settings(out: str, steps: int) -> Any:
+    from trl import GRPOConfig
+
+    return GRPOConfig(
+        output_dir=out, use_cpu=True, bf16=False, per_device_train_batch_size=PASS, num_generations=GROUP,
+        gradient_accumulation_steps=QUESTIONS * GROUP // PASS, max_steps=steps, learning_rate=1e-6, beta=0.0,
+        max_completion_length=3000, max_tool_calling_iterations=3, temperature=1.0, logging_steps=1,
+        report_to="none", save_strategy="no", scale_rewards="none", gradient_checkpointing=False, disable_tqdm=True,
+    )  # fmt: skip
+
+
+def _processor(folder: Path) -> Any:
+    """Tokenizer and image processor, with a template that adds nothing to our opening.
+
+    It lists the operations already, and a picture's label stands where ours puts it.
+    """
+    from transformers import AutoTokenizer, Qwen2VLImageProcessorPil
+    from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
+    from trl.chat_template_utils import qwen3_template
 
     class Processor(Qwen3VLProcessor):  # without torchvision there is no video processor
         def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
@@ -315,21 +354,29 @@ def trl(folder: Path, steps: int) -> dict[str, Any]:
             return None
 
     tokenizer = AutoTokenizer.from_pretrained(folder / "student")
-    # our opening lists the operations already, and a picture's label stands where ours puts it
     template = (folder / "template.jinja").read_text().replace("{%- if tools -%}", "{%- if false -%}")
     tokenizer.chat_template = template
     tokenizer.response_template = qwen3_template
     pictures = Qwen2VLImageProcessorPil.from_pretrained(folder / "student")
-    processor = Processor(pictures, tokenizer, None, chat_template=template)
+    return Processor(pictures, tokenizer, None, chat_template=template)
+
+
+def _watched(folder: Path, counts: dict[str, int]) -> Any:
+    """The student with its tower frozen, and what goes through the tower counted."""
+    from transformers import AutoModelForImageTextToText
+
     model = AutoModelForImageTextToText.from_pretrained(folder / "student", attn_implementation="sdpa")
     model.model.visual.requires_grad_(False)
-    counts = {"pictures": 0, "looks": 0, "sampled": 0}
     tower = model.model.visual.forward
     model.model.visual.forward = lambda *args, **rest: _counted(counts, tower, args, rest)
+    return model
+
+
+def _looking(folder: Path, counts: dict[str, int]) -> type:
+    """Our operation as TRL's environment: a cut of the source picture, with its label."""
+    from PIL import Image
 
     class Looking:
-        """Our operation as TRL's environment: a cut of the source picture, with its label."""
-
         def reset(self, number: int, **row: Any) -> None:
             self.picture = Image.open(folder / "pictures" / f"{number}.png").convert("RGB")
             self.shown = 1
@@ -347,42 +394,30 @@ def trl(folder: Path, steps: int) -> dict[str, Any]:
             label = f"Image {self.shown} ({SIDE}x{SIDE} pixels):"
             return [{"type": "text", "text": label}, {"type": "image", "image": cut}]
 
-    def coin(completions: list[Any], completion_ids: list[Any], **rest: Any) -> list[float]:
-        counts["sampled"] += sum(map(len, completion_ids))
-        return [float(at % 2 == 0) for at in range(len(completions))]
+    return Looking
 
-    rows = []
-    for number, messages in enumerate(json.loads((folder / "asked.json").read_text())):
-        rows.append(
-            {"prompt": [_with_text(one) for one in messages], "number": number,
-             "images": [Image.open(folder / "pictures" / f"{number}-shown.png")]}
-        )  # fmt: skip
-    clock = Clock()
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    from PIL import Image
+
+    return [
+        {
+            "prompt": [_with_text(one) for one in messages],
+            "number": number,
+            "images": [Image.open(folder / "pictures" / f"{number}-shown.png")],
+        }
+        for number, messages in enumerate(json.loads((folder / "asked.json").read_text()))
+    ]
+
+
+def _ticking(clock: Clock) -> Any:
+    from transformers import TrainerCallback
 
     class Ticking(TrainerCallback):
         def on_step_end(self, *args: Any, **rest: Any) -> None:
             clock.tick()
 
-    with tempfile.TemporaryDirectory() as out:
-        config = GRPOConfig(
-            output_dir=out, use_cpu=True, bf16=False, per_device_train_batch_size=PASS, num_generations=GROUP,
-            gradient_accumulation_steps=QUESTIONS * GROUP // PASS, max_steps=steps, learning_rate=1e-6, beta=0.0,
-            max_completion_length=3000, max_tool_calling_iterations=3, temperature=1.0, logging_steps=1,
-            report_to="none", save_strategy="no", scale_rewards="none", gradient_checkpointing=False, disable_tqdm=True,
-        )  # fmt: skip
-        trainer = GRPOTrainer(
-            model=model, reward_funcs=[coin], args=config, train_dataset=Dataset.from_list(rows),
-            processing_class=processor, environment_factory=Looking, callbacks=[Ticking()],
-        )  # fmt: skip
-        clock.cpu[0], clock.wall[0] = time.process_time(), time.perf_counter()
-        sys.stdout, kept = sys.stderr, sys.stdout
-        trainer.train()
-        sys.stdout = kept
-    rollouts = QUESTIONS * GROUP * steps
-    return clock.told() | {
-        "sampled": counts["sampled"] / rollouts,
-        "pictures": f"{counts['pictures'] / steps:.0f}, {counts['looks'] / rollouts:.1f} looks a rollout",
-    }
+    return Ticking()
 
 
 def _counted(counts: dict[str, int], tower: Any, args: Any, rest: Any) -> Any:

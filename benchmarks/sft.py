@@ -2,6 +2,7 @@
 
     python benchmarks/sft.py --peer PYTHON          # an interpreter with trl, or DATAFORGE_TRL_PYTHON
     python benchmarks/sft.py --shape 3b             # ours alone, random weights of a Qwen2.5-VL-3B's size: for a GPU
+    python benchmarks/sft.py --shape 200m --traces 8 --rounds 1    # ours alone: memory against what --dry-run estimates
 
 Both train the tiny Qwen2.5-VL on the same posters in processes of their own, one after the other, twice in turn; TRL's
 process imports nothing of ours. TRL reads pictures that are cut already, ours cuts them from the posters. Traces are
@@ -26,6 +27,7 @@ PEER = Path(__file__).with_name("sft_peer.py")
 
 SHAPES = {
     "tiny": {},
+    "200m": {"hidden": 1024, "layers": 14, "heads": 8, "vision_hidden": 640, "vision_layers": 8, "vision_heads": 8},
     "3b": {"hidden": 2048, "layers": 36, "heads": 16, "vision_hidden": 1280, "vision_layers": 32, "vision_heads": 16},
     "7b": {"hidden": 3584, "layers": 28, "heads": 28, "vision_hidden": 1280, "vision_layers": 32, "vision_heads": 16},
 }
@@ -115,6 +117,7 @@ def ours(folder: Path) -> None:
     from dataforge.recipe import Sft
     from dataforge.runs import Run
     from training import sft
+    from training.estimate import estimate
     from training.trace_set import open_set
 
     task = json.loads((folder / "task.json").read_text())
@@ -143,13 +146,17 @@ def ours(folder: Path) -> None:
             ends.append(time.perf_counter() - began)
             lines.append(progress.line)
 
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    before = sft.peak_bytes(device)
     with tempfile.TemporaryDirectory() as out:
         sft.train(job, Path(out), watch)
     told = {
         "tokens": sum(row.length for row in job.measured.rows),
         "learned": sum(row.learned for row in job.measured.rows),
         "ends": ends,
-        "peak": sft.peak_bytes(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+        "peak": sft.peak_bytes(device),
+        "grown": sft.peak_bytes(device) - before,
+        "estimated": estimate(job, bf16=task["bf16"]).memory.total,
         "losses": [line.loss for line in lines],
         "worker": sum(row.length for row in job.measured.rows) / made,
         "waited": sum(line.waited for line in lines[1:]) / sum(line.seconds for line in lines[1:]),
@@ -212,6 +219,8 @@ def main() -> None:
         print(f"ours / TRL: {gain:.2f}x")
     print(f"ours waited for data {first['ours']['waited']:.1%} of its time;", end=" ")
     print(f"one worker reads, cuts and renders {first['ours']['worker']:.0f} tokens/s")
+    grown, estimated = first["ours"]["grown"] / 1e9, first["ours"]["estimated"] / 1e9
+    print(f"training added {grown:.2f} GB; the dry run estimates {estimated:.2f} GB")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 .venv/bin/python benchmarks/video.py exact              frames that are not the ones asked for, ours and decord's
 .venv/bin/python benchmarks/video.py frames             16 frames of a 60 s 720p clip (GOP 250), against bare readers
 .venv/bin/python benchmarks/video.py examples           1,000 examples on 50 clips: decodings and memory
-.venv/bin/python benchmarks/video.py opens              memory over 1,000 files, and of an idle reader
+.venv/bin/python benchmarks/video.py opens              memory of the decoding process over 2,000 files (or opens=200)
+.venv/bin/python benchmarks/video.py idle               memory of a decord reader that is left alone
 """
 
 import bisect
@@ -298,41 +299,63 @@ def examples(folder: Path, on: int = 50, each: int = 20) -> None:
 # ------------------------------------------------------------------------------------------------------------ memory
 
 
-def opens(folder: Path, count: int = 1000) -> None:
-    path = clips.write(folder / "small.mp4", count=250, size=(480, 272))
+def opens(folder: Path, count: int = 2000) -> None:
+    """Clips of four sorts in turn, each described and then asked for eight frames, in one decoding process."""
+    paths = (
+        clips.write(folder / "small.mp4", count=250, size=(480, 272)),
+        clips.write(folder / "tiny.mkv", count=60),
+        clips.write(folder / "old.avi", count=80, size=(384, 216), codec="mpeg4"),
+        clips.write(folder / "wide.ts", count=60, size=(640, 360)),
+    )
+    asked = [({"job": "describe", "path": str(path)}, _eight_frames(path, folder)) for path in paths]
+    shown = table(f"memory of the decoding process over {count} files, 8 frames each", "files", "MB")
+    for done in range(1, count + 1):
+        for request in asked[done % len(asked)]:
+            decoder().ask(request, 60)
+        if done in {50, 250, 500, 1000, count}:
+            shown.add_row(str(done), f"{resident_mb(decoder().pid):.1f}")
+    CONSOLE.print(shown)
+
+
+def _eight_frames(path: Path, folder: Path) -> dict[str, Any]:
     index = describe(path)
-    request = {
+    return {
         "job": "frames",
         "path": str(path),
         "index": index.model_dump(mode="json"),
         "decoder": "pyav",
         "wanted": index.pts[:: len(index.pts) // 8][:8],
         "folder": str(folder),
-        "suffix": ".webp",
+        "suffix": ".ppm",
     }
-    shown = table(f"memory of the decoding process over {count} files, 8 frames each", "files", "MB")
-    for done in range(1, count + 1):
-        decoder().ask(request, 60)
-        if done in (50, count // 4, count // 2, count):
-            shown.add_row(str(done), f"{resident_mb(decoder().pid):.1f}")
-    CONSOLE.print(shown)
+
+
+def idle(folder: Path) -> None:
+    """What decord decodes ahead while it is left alone."""
     sixty = sixty_seconds(folder / "idle.mp4")
     before = resident_mb()
     reader = bare_decord.VideoReader(str(sixty), num_threads=1)
     reader[0]
     time.sleep(6)
-    idle = resident_mb() - before
+    more = resident_mb() - before
     del reader
-    CONSOLE.print(f"a bare decord reader, idle for 6 s after one frame of a 720p clip: {idle:.0f} MB more")
+    CONSOLE.print(f"a bare decord reader, idle for 6 s after one frame of a 720p clip: {more:.0f} MB more")
 
 
-TABLES = {"exact": exact, "frames": frames, "examples": examples, "opens": opens}
+TABLES: dict[str, Callable[..., None]] = {
+    "exact": exact,
+    "frames": frames,
+    "examples": examples,
+    "opens": opens,
+    "idle": idle,
+}
 
 
 def main() -> None:
-    for name in sys.argv[1:] or list(TABLES):
+    for asked in sys.argv[1:] or list(TABLES):
+        name, _, count = asked.partition("=")
         with tempfile.TemporaryDirectory() as folder:
-            TABLES[name](Path(folder))
+            TABLES[name](Path(folder), *([int(count)] if count else []))
 
 
 if __name__ == "__main__":

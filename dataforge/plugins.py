@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dataforge.ask.request import MOST_OUTPUT, Ask, Reply, Request
 from dataforge.errors import UsageError
 from dataforge.prompts import Prompt, find_prompt
-from dataforge.records import BoxUnit, Example, Failure, Scene, Trace, Verdict, View
+from dataforge.records import BoxUnit, Example, Failure, Media, Scene, Trace, Verdict, View
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -92,6 +92,13 @@ class Source(Plugin):
     def example(self, row: Row, store: "MediaStore") -> Example | Scene:
         """The example of a row; ExampleError where its picture or its answer is no use."""
         raise NotImplementedError
+
+    def asked(self, row: Row, media: Media, **more: Any) -> Example:
+        """The example of a row that holds `question` and `answers`, on one picture or video; `more` is all the rest."""
+        question, answers = row.content["question"], row.content["answers"]
+        return Example(
+            id=row.id, group=row.group, source=self.name, question=question, answers=answers, media=(media,), **more
+        )
 
 
 class Operation(Plugin):

@@ -120,6 +120,7 @@ class Rl(Part):
     lora: Lora | None = None
     system: str | None = Field(default="You are a helpful assistant.", description="opens the system turn")
     pass_rollouts: int = Field(default=8, ge=1, description="rollouts that one GPU takes at once in an update")
+    checkpointing: bool = Field(default=True, description="make activations again in the backward pass")
     precision: Literal["auto", "bf16", "fp32"] = Field(default="auto", description="auto: bf16 on a GPU that has it")
     parity_every: int = Field(default=10, ge=1, description="steps between two comparisons of sampler and learner")
     parity_most: float = Field(default=0.05, gt=0, description="largest difference of a log-probability in fp32")
@@ -127,7 +128,16 @@ class Rl(Part):
     dump_every: int = Field(default=10, ge=1, description="steps between batches of rollouts that are written out")
     save_every: int = Field(default=10, ge=1, description="steps between what a resumed run goes on from")
     vllm: tuple[str, ...] = Field(default=(), description="addresses of vLLM servers; none: sampled in process")
+    vllm_folder: str | None = Field(
+        default=None, description="seen by learner and servers, for the weights; none: this machine's memory"
+    )
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _looks_are_forced_in_process(self) -> Self:
+        if self.vllm and self.forced_look:
+            raise ValueError("forced_look isn't sampled by vLLM: leave out one of them")
+        return self
 
 
 class Train(Part):

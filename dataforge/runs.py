@@ -50,9 +50,10 @@ class Run:
         """Make or continue the folder of this manifest under `runs`, and hold it."""
         digest = manifest.digest()
         run = cls(runs / f"{manifest.name}-{digest[:6]}", manifest)
-        run._fresh = not run.folder.exists()
         with writing(run.folder):
-            run.folder.mkdir(parents=True, exist_ok=True)
+            run._fresh = not run.folder.exists()
+        make_folder(run.folder)
+        with writing(run.folder):
             run._hold()
             try:
                 run._agree(digest)
@@ -245,10 +246,10 @@ def write_lines(path: Path, records: Iterable[Record]) -> int:
     return count
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Replace a file, whole or not at all."""
+def write_whole(path: Path, text: str, option: str = "--runs") -> None:
+    """Replace a file, whole or not at all; the option is what names another place for it."""
     temporary = path.with_name(path.name + ".tmp")
-    with writing(path):
+    with writing(path, option):
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
 
@@ -296,9 +297,18 @@ def find_run(runs: Path, name: str) -> Path:
     raise UsageError(f"no run {name!r} in {runs}: " + (f"there are {', '.join(have)}" if have else "run synth first"))
 
 
+def make_folder(path: Path, option: str = "--runs") -> None:
+    """Make a folder and those above it; UsageError, with the option that names another, where there can be none."""
+    with writing(path, option):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:  # a part of /proc, say
+            raise FileNotFoundError(error.errno, error.strerror, str(path)) from None
+
+
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn what the disk says into a line for the person."""
+def writing(path: Path, option: str = "--runs") -> Iterator[None]:
+    """Turn what the disk says of a path, or of what lies in it or beside it, into a line for the person."""
     try:
         yield
     except OSError as error:
@@ -307,7 +317,13 @@ def writing(path: Path) -> Iterator[None]:
                 f"the disk with {path} is full: free some space and run again; all that is finished is kept"
             ) from None
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise UsageError(f"no permission to write {path}: choose another folder with --runs") from None
-        if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-            raise UsageError(f"{path}: {error.strerror}; choose another folder with --runs") from None
+            raise UsageError(f"no permission to write {path}: choose another folder with {option}") from None
+        no_place = error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+        if no_place or (error.errno == errno.ENOENT and _is_near(error.filename, path)):
+            raise UsageError(f"{path}: {error.strerror}; choose another folder with {option}") from None
         raise
+
+
+def _is_near(name: object, path: Path) -> bool:
+    """Whether a file is the path, in it or beside it: a file that is missing elsewhere is a bug of ours."""
+    return isinstance(name, str) and Path(name).parent in (path, path.parent)

@@ -1,12 +1,13 @@
 """Clips whose frames say their own number: a bar code of 12 bits, drawn in black and white, that survives any codec."""
 
+import random
 import struct
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 
 BITS = 12
 CELL = 16
@@ -82,6 +83,36 @@ def write(
                 container.mux(stream.encode(frame))
         for stream, _ in streams:
             container.mux(stream.encode())
+    return path
+
+
+def four_k(path: Path, repeats: int = 12) -> Path:
+    """A clip in 3840x2160 that takes long to decode: 12 frames of moving noise, again and again."""
+    size, gop = (3840, 2160), 12
+    noise = random.Random(0).randbytes(size[0] * 32)
+    planes = Image.frombytes("L", (size[0], 32), noise).point(lambda level: 96 + level // 8).resize((size[0], 3240))
+    with av.open(str(path), "w") as container:
+        options = {"preset": "ultrafast", "crf": "34", "g": str(gop), "sc_threshold": "0", "threads": "1"}
+        stream = container.add_stream("libx264", rate=30, options=options)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        packets = []
+        for at in range(gop):
+            frame = av.VideoFrame(*size, "yuv420p")
+            moved = ImageChops.offset(planes, at * 7, at).tobytes()
+            rows = (size[0] * size[1], size[0] * size[1] // 4)
+            frame.planes[0].update(moved[: rows[0]])
+            frame.planes[1].update(moved[rows[0] : rows[0] + rows[1]])
+            frame.planes[2].update(moved[rows[0] + rows[1] :])
+            frame.pts = at
+            packets += stream.encode(frame)
+        packets += stream.encode()
+        kept = [(bytes(packet), packet.is_keyframe, packet.pts, packet.time_base) for packet in packets]
+        for again in range(repeats):
+            for content, key, pts, base in kept:
+                packet = av.Packet(content)
+                packet.stream, packet.time_base, packet.is_keyframe = stream, base, key
+                packet.pts = packet.dts = pts + again * gop
+                container.mux(packet)
     return path
 
 

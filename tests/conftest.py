@@ -3,9 +3,14 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from dataforge.media import MediaStore
 
+# The same examples in every run; `pytest --hypothesis-profile explore` searches at random for new ones.
+settings.register_profile("seeded", derandomize=True, deadline=None)
+settings.register_profile("explore", max_examples=1000, deadline=None, print_blob=True)
+settings.load_profile("seeded")
 SAMPLES = Path(__file__).parents[2] / "shared" / "samples"
 
 

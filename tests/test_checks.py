@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,9 @@ def make(kit: Kit) -> Callable[[Kind], Trace]:
         context=others,
     )
 
+    @cache
     def made(kind: Kind) -> Trace:
+        """The trace of that kind, made once: it is frozen, and each test breaks a copy."""
         episode = Episode(example, kit.store, [ZoomIn()], Student(), Limits())
         draft = compose(example, (evidence,), episode, Compose(), {kind: 1.0}, 0)
         filled, answer = steps(draft, {name: TEXTS[name] for name in slots(draft)})

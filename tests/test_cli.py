@@ -8,11 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer.main
 import yaml
+from typer.core import TyperGroup
 
+from dataforge.cli import app
+from dataforge.cli.later import Later
 from dataforge.errors import UsageError
 from dataforge.records import Failure
-from dataforge.runs import Run, append_line
+from dataforge.runs import Run, append_line, writing
 from tests.servers import TeacherServer
 
 COMMAND = [sys.executable, "-c", "import sys, dataforge.cli; sys.argv[0] = 'dataforge'; dataforge.cli.main()"]
@@ -123,8 +127,8 @@ def test_doctor_asks_the_teacher(tmp_path: Path) -> None:
 
 
 def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
-    for command in ("synth", "filter", "show", "schema", "plugins", "doctor", "cache"):
-        result = call(command, "--help", cwd=tmp_path)
+    for command in ("synth", "filter", "show", "schema", "plugins", "doctor", "cache", "eval", "train rl"):
+        result = call(*command.split(), "--help", cwd=tmp_path)
         assert result.returncode == 0
         assert f"dataforge {command}" in result.stdout.split("Examples:")[1]
 
@@ -182,7 +186,8 @@ def test_a_hub_that_is_away_is_said_in_a_line(tmp_path: Path) -> None:
     away = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_TOKEN": "hf_secretsecret"}
     for command in ("verify", "pull"):
         result = call(command, "hub:me/traces", cwd=tmp_path, **away)
-        refused(result, "hub:me/traces", "can't be reached")
+        refused(result, "hub:me/traces", "can't be reached", "run the same command again")
+        assert "upload" not in result.stderr
         assert "secretsecret" not in result.stdout + result.stderr
 
 
@@ -307,6 +312,55 @@ def test_a_file_in_the_way_of_the_runs_folder(tmp_path: Path) -> None:
     refused(call("synth", "--source", "infographics", "--limit", 1, cwd=tmp_path), "runs", "--runs")
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, where nobody can make a folder")
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("synth --source infographics --limit 1 --runs /proc/x", "--runs"),
+        ("pull published --runs /proc/x", "--runs"),
+        ("export openai --out /proc/x", "--out"),
+        ("push --force --to /proc/x", "--to"),
+        ("sources infographics --limit 1 --out /proc/x/page.html", "--out"),
+        ("sources infographics --limit 1 --out /proc/x", "--out"),
+        ("fingerprint latest --out /proc/x/prints", "--out"),
+        ("fingerprint latest --out /proc/x", "--out"),
+        ("train tiny /proc/x", "train tiny FOLDER"),
+        ("train rl --source infographics --student tiny --out /proc/x", "--out"),
+        ("train miniature --out /proc/x", "--out"),
+    ],
+)
+def test_a_folder_that_cant_be_made_is_told_in_one_line(published: Path, command: str, option: str) -> None:
+    if command.startswith("train"):
+        pytest.importorskip("torch")
+    refused(call(*command.split(), cwd=published), "/proc/x", "choose another folder with", option)
+
+
+@pytest.fixture(scope="module")
+def published(home: Path) -> Path:
+    assert call("push", "--force", "--to", "published", cwd=home).returncode == 0
+    return home
+
+
+def test_a_name_too_long_for_a_folder_is_told_in_one_line(tmp_path: Path) -> None:
+    refused(call("synth", "--source", "infographics", "--limit", 1, "--runs", "x" * 300, cwd=tmp_path), "too long")
+
+
+def test_what_is_missing_elsewhere_stays_a_bug(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), writing(tmp_path / "runs" / "a"):
+        (tmp_path / "pictures" / "gone.png").read_bytes()
+
+
+def test_a_run_is_fingerprinted_by_folder_or_name(home: Path, tmp_path: Path) -> None:
+    name = os.readlink(home / "runs" / "latest")
+    told = [
+        json.loads(call("fingerprint", what, "--out", tmp_path / "made" / what, "--json", cwd=home).stdout)
+        for what in ("latest", name, f"runs/{name}")
+    ]
+    assert told[0]["pictures"] == 3
+    assert [one["set"] for one in told] == [name] * 3
+    refused(call("fingerprint", "infographics-other", "--out", "x", cwd=home), "no set 'infographics-other'")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_no_permission_to_write(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir(mode=0o500)
@@ -341,3 +395,72 @@ def test_completion_script(tmp_path: Path) -> None:
     result = call("--show-completion", cwd=tmp_path, SHELL="/bin/bash")
     assert result.returncode in (0, 1)
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("ev",), {"eval"}),
+        (("train", ""), {"sft", "preview", "tiny", "rl", "miniature"}),
+        (("train", "rl", "--st"), {"--student"}),
+        (("eval", "--box"), {"--box-unit"}),
+        (("eval", "re"), {"report"}),
+    ],
+)
+def test_the_shell_completes_commands_and_options(tmp_path: Path, words: tuple[str, ...], found: set[str]) -> None:
+    asked = {"COMP_WORDS": " ".join(["dataforge", *words]), "COMP_CWORD": str(len(words))}
+    result = call(cwd=tmp_path, _DATAFORGE_COMPLETE="complete_bash", **asked)
+    assert set(result.stdout.split()) == found
+
+
+def imported(*arguments: str) -> tuple[str, set[str]]:
+    """What a command prints, and the files under dataforge/cli that it imports."""
+    code = f"import sys, atexit; sys.argv = {['dataforge', *arguments]}; import dataforge.cli; " + (
+        "atexit.register(lambda: print(*(n for n in sys.modules if n.startswith('dataforge.cli.')), file=sys.stderr));"
+        " dataforge.cli.main()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return result.stdout, {name.removeprefix("dataforge.cli.") for name in result.stderr.split()} - {"app", "later"}
+
+
+def test_help_lists_all_commands_and_imports_none_of_their_files() -> None:
+    said, files = imported("--help")
+    assert files == set()
+    rows = dict(line.split(maxsplit=1) for line in said.split("Commands:")[1].strip().splitlines())
+    assert (
+        list(rows)
+        == (
+            "sources synth filter show view diff push verify pull export import train eval"
+            " fingerprint cache plugins schema doctor"
+        ).split()
+    ), "as the work goes"
+    assert all(text.endswith(".") for text in rows.values()), "none is cut off"
+
+
+@pytest.mark.parametrize(
+    ("command", "files"),
+    [
+        ("filter", {"make"}),
+        ("eval report", {"evaluate"}),
+        ("train sft", {"train"}),
+        ("train rl", {"train", "train_rl"}),
+    ],
+)
+def test_a_commands_help_imports_its_own_file_alone(command: str, files: set[str]) -> None:
+    said, there = imported(*command.split(), "--help")
+    assert f"Usage: dataforge {command} " in said
+    assert there == files
+
+
+def test_what_is_listed_is_there_and_a_typo_names_the_nearest(tmp_path: Path) -> None:
+    groups = [typer.main.get_group(app)]
+    for group in groups:
+        for name, later in group.commands.items():
+            real = later.real() if isinstance(later, Later) else later
+            assert (real.name or name) == name
+            assert later.short_help
+            groups += [real] if isinstance(real, TyperGroup) else []
+    assert len(groups) == 3, "train and eval have commands of their own"
+    refused_words = call("synht", cwd=tmp_path)
+    assert refused_words.returncode == 2
+    assert "synth" in refused_words.stderr

@@ -24,7 +24,8 @@ from dataforge.records import Call, Observation, Step, Student, Trace, View
 from dataforge.runs import Run
 from tests import tiny_run
 from training import batches, templates, tiny
-from training.encoding import Codec, message
+from training.encoding import Codec
+from training.fit import message
 from training.likelihood import Likelihood
 from training.preview import pieces
 from training.render import pictures, render

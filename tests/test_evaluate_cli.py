@@ -85,6 +85,19 @@ def test_a_dry_run_writes_nothing(home: Home) -> None:
     assert home.server.requests == home.asked
 
 
+def test_a_long_name_stands_in_one_piece(home: Home) -> None:
+    long = "organisation/" + "-".join(["a", *["very"] * 20, "long", "name", "of", "a", "model"])
+    flags = ("--benchmark", "vstar", "--path", "VStarBench", "--model", long, "--base-url", home.server.url)
+    planned = call("eval", *flags, "--dry-run", cwd=home.folder, COLUMNS="80")
+    assert planned.returncode == 0, planned.stderr
+    runs = {plan["run"] for plan in json.loads(call("eval", *flags, "--dry-run", "--json", cwd=home.folder).stdout)}
+    assert len(runs) == 2
+    assert runs | {long} <= set(planned.stdout.split())
+    played = call("eval", *flags, "--limit", 1, "--runs", "long", cwd=home.folder, COLUMNS="80")
+    assert played.returncode == 0, played.stderr
+    assert long in played.stdout.split()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -20,7 +20,7 @@ LAYERS = [
     | set("alike.likeness alike.wording filter.verdicts".split())
     | set("ask.request ask.replies ask.tolerant ask.prices ask.tokens ask.budget".split()),
     set("episode chat dialect transcript operations shown ask alike".split())
-    | set("posters staged scenes pages sentences sentences_video".split()),
+    | set("posters staged scenes pages sentences".split()),
     set("locate compose write pose sources teachers checks exporters".split()),
     set("synth filter ask.batch ask.batch_api ask.gathering ask.cache report survey show view diff doctor".split())
     | set("evaluate publish".split()),

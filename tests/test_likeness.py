@@ -161,11 +161,6 @@ def test_a_picture_that_is_gone_or_changed_is_an_error(store: MediaStore) -> Non
         Likenesses().of(changed, fresh)
 
 
-def test_a_video_is_known_by_its_bytes(store: MediaStore) -> None:
-    video = Media(sha256="a" * 64, kind="video", suffix=".mp4", width=10, height=10, frames=5)
-    assert Likenesses().of(video, store) == Likeness(sha256="a" * 64)
-
-
 def test_a_small_picture_stands_upright() -> None:
     image = Image.new("RGB", (1600, 800), "white")
     ImageDraw.Draw(image).rectangle((0, 0, 400, 400), fill="black")

@@ -20,7 +20,7 @@ from dataforge.media import MediaStore
 from dataforge.recipe import Alarms, Rl, laid_over
 from dataforge.runs import Run
 from tests.tiny_students import build, call, questions, said, setting
-from training import checkpoints, rl
+from training import checkpoints, rl, rl_plan
 from training.questions import Questions, batches, from_run
 from training.watch import Fact, Watchman, measure, read
 
@@ -319,7 +319,24 @@ def test_the_dry_run_counts_without_weights(student: Path, tmp_path: Path) -> No
     assert (plan["questions"], plan["rollouts_a_step"], plan["epochs"]) == (8, 32, 3.0)
     assert 0 < plan["trained"] < plan["parameters"]
     assert plan["recipe"]["queries"] == 4
+    assert plan["learner_bytes"] == plan["parameters"] * 4 + plan["trained"] * 12
     assert not (tmp_path / "out").exists()
+    shown = " ".join(dataforge(*command, "--limit", "8", "--dry-run", "--set", "lora.rank=4").stdout.split())
+    for words in ("curiosity, alpha 2.5, rapr 0.5, beta 0.05, most 1", " MiB of weights", "lora (rank 4, alpha 64,"):
+        assert words in shown, words
+    assert "at most a second of one H100" in shown
+    assert "assumed of an H100, not measured: 4e+14 FLOP/s in passes; 2,500 tokens/s sampled of 7.6 B" in shown
+    assert "{" not in shown
+
+
+def test_sizes_and_times_are_told_in_a_persons_units() -> None:
+    assert [rl_plan.size_of(count) for count in (2000, 5 * 2**20, 80 * 2**30)] == ["2.0 KiB", "5.0 MiB", "80.0 GiB"]
+    assert [rl_plan.span_of(count) for count in (0.2, 3, 150, 7200 * 5)] == [
+        "a second",
+        "3.0 seconds",
+        "2.5 minutes",
+        "10.0 hours",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -346,7 +346,7 @@ def test_real_samples_against_their_own_folder(kit: Kit, samples: Path) -> None:
         ("hub:{folder}/nothing-there@test", "nothing-there split test"),
         ("{folder}/empty", "holds no picture and no question"),
         ("{folder}/broken", r"broken\.jpg: not_a_picture.*dataforge fingerprint"),
-        ("{folder}/film", r"one\.mp4: video"),
+        ("{folder}/film", r"one\.mp4: broken_video"),
         ("{folder}/table.jsonl", r"table\.jsonl row 0: missing_media"),
         ("{folder}/old.hashes", "another version"),
         ("{folder}/torn.hashes", r"torn\.hashes line 2"),

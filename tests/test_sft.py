@@ -189,6 +189,46 @@ def test_two_processes_give_the_losses_of_one(
     assert done.stdout.count("metrics.jsonl") == 1
 
 
+SHARDED = {"fsdp": sys.executable, "zero3": os.environ.get("DATAFORGE_DEEPSPEED")}
+"""Who shares weights, and an interpreter that has it."""
+
+
+def in_shards(kind: str, run: Run, student: str, out: Path, chosen: Sft, stop: int = 0) -> str:
+    """What two processes that share the weights print, or their error."""
+    command = [str(SHARDED[kind]), "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+    command += [str(Path(__file__).with_name("sharded.py")), kind, str(run.folder), student, str(out), str(stop)]
+    settings = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "PYTHONPATH": str(Path(__file__).parents[1])}
+    command.append(chosen.model_dump_json())
+    done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0 or stop, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kind", list(SHARDED))
+@pytest.mark.parametrize("changes", [{"epochs": 3, "save_every": 1}, {"epochs": 1, "lora": {"rank": 4}}])
+def test_shared_weights_learn_what_whole_ones_do(kind: str, changes: dict[str, Any], run: Run, tmp_path: Path) -> None:
+    if not SHARDED[kind]:
+        pytest.skip("set DATAFORGE_DEEPSPEED to an interpreter that has it")
+    tied = str(tiny.build(tmp_path / "tied", size=SMALL, tie=True))
+    chosen = recipe(pass_tokens=500, max_length=500, **changes)
+    alone = sft.train(sft.prepare(tied, open_set(run), chosen), tmp_path / "alone")
+    if chosen.save_every == 1:
+        in_shards(kind, run, tied, tmp_path / "shared", chosen, stop=2)
+        assert [folder.name for folder in checkpoints.states(tmp_path / "shared")] == ["state-000001"]
+    said = in_shards(kind, run, tied, tmp_path / "shared", chosen)
+    assert {"fsdp": "FSDP", "zero3": "DEEPSPEED"}[kind] in said
+    _assert_alike(lines(tmp_path / "shared"), lines(tmp_path / "alone"))
+    ours, theirs = weights_of(tmp_path / "shared" / "student"), weights_of(alone)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-3) for name in theirs)
+
+
+def test_shared_weights_in_bf16_round_no_loss(student: str, run: Run, tmp_path: Path, reference: Any) -> None:
+    in_shards("fsdp", run, student, tmp_path, recipe(epochs=1, precision="bf16"))
+    (told,) = lines(tmp_path)
+    assert told["loss"] == pytest.approx(reference[0]["loss"], rel=1e-4)  # log-probabilities in bf16 are off by 1e-3
+
+
 # ------------------------------------------------------------------------------------------------- saving and resuming
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -555,6 +556,7 @@ def test_turned_agrees_with_the_pixels(orientation: int, x: int, y: int, width: 
 
 
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=3, max_size=5))
+@hypothesis.example([0.0, 0.0, 4.5e-223, 4.5e-223])
 def test_any_numbers_give_a_box_inside_or_a_reason(numbers: list[float]) -> None:
     for order in ("xyxy", "xywh", "yxyx"):
         for unit in ("pixels", "0..1", "0..1000"):

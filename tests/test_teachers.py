@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -151,17 +151,24 @@ def test_llmock_is_not_asked_again_what_cannot_succeed(llmock: str, status: int)
     assert call(f"{llmock}/_llmock/verdict")["findings"] == []
 
 
-def ask_together(teacher: OpenaiApi, count: int) -> list[Any]:
+def ask_together(teacher: OpenaiApi, count: int, after_one: Callable[[], object] | None = None) -> list[Any]:
+    """The ends of so many requests at once; of one before them where something is to happen in between."""
+
     async def scene() -> list[Any]:
         async with teacher.session():
             asking = Asking(teacher)
+            first = []
+            if after_one:
+                first.append(await asking.ask(request("What was first?")))
+                after_one()
             asked = (asking.ask(request(f"What is {number}?")) for number in range(count))
-            return await asyncio.gather(*asked, return_exceptions=True)
+            return first + await asyncio.gather(*asked, return_exceptions=True)
 
     return asyncio.run(scene())
 
 
 def test_llmock_finds_nothing_to_blame_in_a_crowd_of_faults(llmock: str) -> None:
+    """The faults begin after a first reply, when many calls go out at once: a call that is alone meets them singly."""
     faults = [
         {"type": "fail", "status": 429, "retry_after": 0.3, "times": 5},
         {"type": "fail", "status": 503, "times": 5},
@@ -170,10 +177,28 @@ def test_llmock_finds_nothing_to_blame_in_a_crowd_of_faults(llmock: str) -> None
         {"type": "fail", "status": 529, "retry_after": 0.2, "times": 3},
         {"type": "delay", "seconds": 0.3, "times": 5},
     ]
-    ends = ask_together(scene_on(llmock, *faults).model_copy(update={"retries": 6}), 60)
+    teacher = scene_on(llmock).model_copy(update={"retries": 6})
+    ends = ask_together(teacher, 60, lambda: call(f"{llmock}/_llmock/scenario", {"behaviors": faults}))
     assert all(isinstance(end, Reply) for end in ends)
     verdict = call(f"{llmock}/_llmock/verdict")
     assert verdict["faults_injected"] >= 20
+    assert verdict["findings"] == []
+
+
+def test_llmock_finds_nothing_to_blame_in_faults_that_a_lone_call_meets(llmock: str) -> None:
+    """What is refused one by one from the first call on is no limit: the rest goes out at once when it is over."""
+    faults = [
+        {"type": "fail", "status": 429, "retry_after": 0.3, "times": 2},
+        {"type": "fail", "status": 500, "times": 2},
+        {"type": "fail", "status": 503, "times": 1},
+        {"type": "fail", "status": 529, "retry_after": 0.2, "times": 2},
+    ]
+    started = time.monotonic()
+    ends = ask_together(scene_on(llmock, *faults).model_copy(update={"retries": 8}), 40)
+    assert all(isinstance(end, Reply) for end in ends)
+    assert time.monotonic() - started < 8, "two seconds of waiting that were asked for, and no rate made of it"
+    verdict = call(f"{llmock}/_llmock/verdict")
+    assert verdict["faults_injected"] == 7
     assert verdict["findings"] == []
 
 

@@ -228,6 +228,29 @@ def test_a_decoding_that_takes_too_long_is_ended_and_the_next_one_works(made: Pa
     assert clips.number(store.open(media, store.frames_at(media, [1.0])[0].time_s)) == 25
 
 
+def test_a_clip_in_4k_is_given_up_in_time(made: Path, tmp_path: Path) -> None:
+    """Frames that would take several seconds: a reason within the limit, the process gone, the next file fine."""
+    path, limit_s = clips.four_k(tmp_path / "large.mp4"), 1.0
+    store = MediaStore(tmp_path / "media")
+    media = store.add_video(path)
+    assert (media.width, media.height, media.frames) == (3840, 2160, 144)
+    index = store.clips.index(path, media)
+    last_of_each = [index.frame(number) for number in range(11, 144, 12)]
+    slow, before, began = Clips(tmp_path / "frames", limit_s), decoder().pid, time.monotonic()
+    with pytest.raises(ExampleError) as caught:
+        slow.fetch(path, media, last_of_each)
+    assert caught.value.reason == "too_slow"
+    assert limit_s <= time.monotonic() - began < limit_s + 1.5
+    assert before is not None
+    assert not Path(f"/proc/{before}").exists()
+    assert len(list((tmp_path / "frames").rglob("[0-9]*.ppm"))) < len(last_of_each)
+    other = store.add_video(made / "vfr.mkv")
+    assert clips.number(store.open(other, store.frames_at(other, [1.0])[0].time_s)) == 24
+    # with time it is no worse than others
+    (frame,) = store.frames_at(media, [0.0])
+    assert store.open(media, frame.time_s).size == (3840, 2160)
+
+
 def test_a_decoder_that_is_killed_costs_one_file(made: Path) -> None:
     own = Decoder()
     request = {"job": "describe", "path": str(made / "plain.mp4")}
@@ -245,31 +268,28 @@ def test_a_decoder_that_is_killed_costs_one_file(made: Path) -> None:
         own.close()
 
 
-def test_memory_does_not_grow_with_the_number_of_files(made: Path, tmp_path: Path) -> None:
-    own = Decoder()
-    index = describe(made / "plain.mp4")
-    request = {
-        "job": "frames",
-        "path": str(made / "plain.mp4"),
-        "index": index.model_dump(mode="json"),
-        "decoder": "pyav",
-        "wanted": index.pts[::15],
-        "folder": str(tmp_path),
-        "suffix": ".webp",
-    }
+def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
+    """Clips of four sizes in turn, described and decoded in part, so that packets and frames are dropped half way."""
+    own, asked = Decoder(), []
+    for name, size in (("a.mp4", clips.SIZE), ("b.mkv", (480, 272)), ("c.mp4", (384, 216)), ("d.mp4", (1280, 720))):
+        path = clips.write(tmp_path / name, count=40 if size[0] < 1000 else 4, size=size)
+        index = describe(path)
+        frames = {"job": "frames", "decoder": "pyav", "folder": str(tmp_path), "suffix": ".ppm", "path": str(path)}
+        frames |= {"index": index.model_dump(mode="json"), "wanted": index.pts[::20]}
+        asked.append(({"job": "describe", "path": str(path)}, frames))
 
-    def resident() -> int:
+    def resident_kb(after: int) -> int:
+        for number in range(after):
+            for request in asked[number % 4]:
+                own.ask(request, 30)
         status = Path(f"/proc/{own.pid}/status").read_text()
         return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
 
     try:
-        for _ in range(250):  # the heap finds its size
-            own.ask(request, 30)
-        before = resident()
-        for _ in range(250):
-            own.ask(request, 30)
-        # one decoded frame that stays behind of each file would be 13 MB, its four 52
-        assert resident() - before < 10_000, "kilobytes over 250 files"
+        before = resident_kb(16)  # the heap finds its size
+        later = [resident_kb(48) for _ in range(5)]
+        # with generators of packets dropped unclosed it was 5 MB, with frames left to a rare collection 32
+        assert max(later) - before < 2_500, (before, later)
     finally:
         own.close()
 
@@ -341,7 +361,7 @@ def test_frames_on_disk_are_bounded_and_come_back(made: Path, tmp_path: Path) ->
     for name, one in media.items():
         kept.fetch(made / name, one, kept.overview(made / name, one, Overview()))
         os.utime(next((tmp_path / "frames").glob(f"*/{one.sha256}")))
-    there = {path.parent.name for path in (tmp_path / "frames").rglob("*.webp")}
+    there = {path.parent.name for path in (tmp_path / "frames").rglob("*.ppm")}
     assert media["two_streams.mp4"].sha256 in there
     assert media["plain.mp4"].sha256 not in there
     index = describe(made / "plain.mp4")

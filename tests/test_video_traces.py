@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import pickle
+import shutil
 from collections import Counter
 from collections.abc import Mapping
 from fractions import Fraction
@@ -23,6 +24,7 @@ from dataforge.checks.replay import Replay
 from dataforge.compose import Draft, compose
 from dataforge.episode import Episode, used
 from dataforge.errors import ExampleError
+from dataforge.filter import sift
 from dataforge.geometry import Box
 from dataforge.locate import said_stretch
 from dataforge.manifest import Compose
@@ -44,6 +46,7 @@ from dataforge.records import (
     Student,
     Trace,
     View,
+    to_line,
 )
 from dataforge.runs import Run
 from dataforge.sources.star import Star
@@ -371,6 +374,85 @@ def test_necessary_has_its_controls(knows: str, reason: str, store: MediaStore, 
     }[knows]
     assert sorted(model.asked) == [8, 8, 16, 16], "evidence and its frames shuffled; the overview, and grey instead"
     assert Necessary().again(verdict).reason == reason
+
+
+@pytest.fixture(scope="module")
+def looked_wrong(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of one trace on a rendered clip that looks at the wrong moment first."""
+    changes = {"limit": 1, "workers": 1, "mix": {"reselect": 1}}
+    loaded = manifest.load(manifest.shipped("rendered_video"), changes)
+    with Run.start(tmp_path_factory.mktemp("runs"), loaded) as run:
+        assert synth(run).kept == 1
+        (trace,) = run.traces()
+    assert [step.role for step in trace.steps] == ["mistake", "recover", "answer"]
+    return run
+
+
+def sifted(run: Run, check: str, server: TeacherServer, folder: Path, thoughts: Mapping[int, str]) -> tuple[str, str]:
+    """The reason and the detail of a check's verdict over HTTP, with some of the trace's thoughts changed."""
+    shutil.copytree(run.folder, folder / run.folder.name)
+    with Run.open(folder / run.folder.name) as own:
+        (trace,) = own.traces()
+        told = [
+            step.model_copy(update={"thought": thoughts.get(number, step.thought)})
+            for number, step in enumerate(trace.steps)
+        ]
+        own.traces_path.write_text(to_line(trace.model_copy(update={"steps": tuple(told)})))
+        sift(own, [{"name": check, "teacher": {"name": "openai_api", "model": "m", "base_url": server.url}}])
+        lines = [line for name in ("kept", "rejected") for line in (own.folder / f"{name}.jsonl").open()]
+    (judged,) = (Trace.model_validate_json(line) for line in lines)
+    (verdict,) = (verdict for verdict in judged.verdicts if verdict.check == check)
+    assert verdict.ok is not bool(verdict.reason)
+    return verdict.reason, verdict.detail
+
+
+def pictures_in(body: Mapping[str, Any]) -> int:
+    return json.dumps(body).count("data:image/jpeg;base64,")
+
+
+@pytest.mark.parametrize("reason", ["", "low_score"])
+def test_a_judge_sees_every_frame_with_its_time(reason: str, looked_wrong: Run, tmp_path: Path) -> None:
+    """It scores by what it reads: a thought that denies what was seen is dishonest."""
+    (trace,) = looked_wrong.traces()
+
+    def judge(schema: Mapping[str, Any], body: Mapping[str, Any]) -> Mapping[str, Any]:
+        lied = "I saw nothing of this" in json.dumps(body)
+        return {"grounding": 5, "honesty": 2 if lied else 5, "reasoning": 4, "language": 4, "why": "-"}
+
+    thoughts = {2: "I saw nothing of this, and still I know."} if reason else {}
+    with TeacherServer(fill=judge) as server:
+        assert sifted(looked_wrong, "judged", server, tmp_path, thoughts)[0] == reason
+        (body,) = server.bodies
+    assert pictures_in(body) == len(trace.all_views) > 16
+    told = [part.get("text", "") for part in body["messages"][0]["content"]]
+    times = [f"At {view.time_s:.2f} s:" for view in trace.all_views]
+    assert [text for text in told if text.startswith("At ")] == times
+    assert "Frames of the video:" in told
+    assert sum("wrong on purpose" in text for text in told if text.startswith("Look ")) == 1
+
+
+def test_what_a_thought_reads_off_frames_must_stand_in_one_of_them(looked_wrong: Run, tmp_path: Path) -> None:
+    (trace,) = looked_wrong.traces()
+    seen = trace.steps[1].observation
+    assert seen is not None
+    claim = {2: 'The sign says "Quibbleworth 9917" in these frames.'}
+    for there, reason in ((False, "not_in_view"), (True, "")):
+        with TeacherServer(fill=lambda schema, body, there=there: {"found": [there]}) as server:
+            found = sifted(looked_wrong, "faithful", server, tmp_path / str(there), claim)
+            assert found[0] == reason
+            assert there or "'Quibbleworth 9917'" in found[1]
+            (body,) = server.bodies
+        assert pictures_in(body) == len(seen.views), "the frames of the last look, and no others"
+        assert "1. Quibbleworth 9917" in json.dumps(body)
+
+
+def test_a_claim_to_see_the_moment_in_the_wrong_frames_is_caught(looked_wrong: Run, tmp_path: Path) -> None:
+    with TeacherServer(fill=lambda schema, body: {"found": [True]}) as server:
+        lie = {1: "Here it is: this shows what I was looking for. Once more."}
+        reason, detail = sifted(looked_wrong, "faithful", server, tmp_path / "lie", lie)
+        assert (reason, detail[:26]) == ("claims_to_see", "step 2, after a wrong look")
+        doubt = {1: "This isn't what I was looking for, so I look at other frames."}
+        assert sifted(looked_wrong, "faithful", server, tmp_path / "doubt", doubt)[0] == ""
 
 
 # -------------------------------------------------------------------------------------------------------- sources

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dataforge.errors import UsageError
-from dataforge.runs import write_whole, writing
+from dataforge.runs import make_folder, write_whole, writing
 from training.encoding import files_of
 from training.students import own_dtype
 
@@ -44,9 +44,8 @@ def agree(out: Path, said: Mapping[str, Any], accelerator: Accelerator) -> None:
             raise UsageError(f"{out} belongs to another training ({_difference(stored, said)}): use another --out")
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        with writing(out):
-            out.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(said, indent=1, ensure_ascii=False) + "\n")
+        make_folder(out, "--out")
+        write_whole(path, json.dumps(said, indent=1, ensure_ascii=False) + "\n", "--out")
     accelerator.wait_for_everyone()
 
 
@@ -63,7 +62,7 @@ def _difference(stored: Mapping[str, Any], said: Mapping[str, Any]) -> str:
 def save(out: Path, step: int, accelerator: Accelerator, own: Any = None) -> None:
     """Keep what a resumed run needs, then drop the one before; `own` is what this rank needs beside the weights."""
     folder, unfinished = out / f"state-{step:06d}", out / ".state"
-    with writing(out):
+    with writing(out, "--out"):
         if accelerator.is_main_process:
             shutil.rmtree(unfinished, ignore_errors=True)
         accelerator.wait_for_everyone()
@@ -123,7 +122,7 @@ def save_student(out: Path, checkpoint: str, codec: Codec, accelerator: Accelera
     if accelerator.is_main_process:
         inside = {name.removeprefix("student."): weight for name, weight in weights.items()}
         student = accelerator.unwrap_model(learner).student
-        with writing(out):
+        with writing(out, "--out"):
             shutil.rmtree(unfinished, ignore_errors=True)
             _write(checkpoint, codec, student, inside, unfinished, out / "adapter")
             shutil.rmtree(folder, ignore_errors=True)
@@ -155,7 +154,10 @@ def merged(checkpoint: str, adapter: Path, dtype: torch.dtype) -> Any:
     """The checkpoint with an adapter added into its weights, computed in float32."""
     from peft import PeftModel
     from transformers import AutoModelForImageTextToText
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+    alone: Any = unset_hf_deepspeed_config
+    alone()  # under ZeRO-3 loading would wait for the other processes
     loader: Any = AutoModelForImageTextToText
     base = loader.from_pretrained(checkpoint, dtype=torch.float32)
     whole: Any = PeftModel.from_pretrained(base, str(adapter))

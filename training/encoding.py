@@ -36,10 +36,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from dataforge import chat
-from dataforge.chat import ChatTurn, Part
+from dataforge.chat import ChatTurn
 from dataforge.errors import UsageError
 from dataforge.plugins import Operation
-from dataforge.records import Call, Example, Student, View
+from dataforge.records import Example, Student, View
+from training.fit import message, probe, refuse_other_sizes, rest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,8 +80,8 @@ class Codec:
         self.pad_id: int = tokenizer.pad_token_id
         self.vision_ids = tuple(self._id(f"<|{name}|>") for name in _VISION)
         """Never to be sampled: `image_pad` and its like stand for pixels."""
-        _refuse_other_sizes(image_processor, student)
-        self.header, self.closing = _probe(self)
+        refuse_other_sizes(image_processor, student)
+        self.header, self.closing = probe(self)
         self.end_id = self.encode(self.closing)[0]
         """Ends a student's turn: what stops sampling."""
 
@@ -233,7 +234,7 @@ class Encoding:
         """Add the header after which the student writes; `sampled` comes next."""
         start = len(self)
         whole = self.codec.text(self._messages, ask=True)
-        self._asked = _rest(whole, self._text)
+        self._asked = rest(whole, self._text)
         self._take(self.codec.encode(self._asked), ())
         return Span("header", start, len(self), None)
 
@@ -285,7 +286,7 @@ class Encoding:
         """
         self.ask()
         start, header = len(self), str(self._asked)
-        added = _rest(self._grow(message(turn)), header)
+        added = rest(self._grow(message(turn)), header)
         body = added.removesuffix(self.codec.closing)
         if not body.startswith("".join(part.text for part in turn.parts)):
             raise UsageError("the student's chat template rewrites what its turns say: use one that doesn't")
@@ -304,7 +305,7 @@ class Encoding:
         """The text that the template adds for a message; UsageError where it changes what stood before."""
         self._messages.append(new)
         whole = self.codec.text(self._messages)
-        added = _rest(whole, self._text)
+        added = rest(whole, self._text)
         self._text = whole
         return added
 
@@ -346,30 +347,12 @@ class Encoding:
         return self.spans[-1]
 
 
-def message(turn: ChatTurn) -> dict[str, Any]:
-    """The turn as templates take it: OpenAI's form, a student's text as one string."""
-    made = chat.messages([turn])[0]
-    if turn.role in ("assistant", "tool", "system"):
-        made["content"] = "".join(part.text for part in turn.parts)
-    return made
-
-
 def _shown(turn: ChatTurn, views: Sequence[View]) -> list[View]:
     known = {view.number: view for view in views}
     return [known[part.view] for part in turn.parts if part.view is not None]
 
 
-def _rest(whole: str, before: str) -> str:
-    """What a template added; UsageError where it didn't only add."""
-    if not whole.startswith(before):
-        raise UsageError(
-            "the student's chat template changes earlier turns when a turn is added, so what was sampled is not what "
-            "would be trained on: use an instruct checkpoint, or a template that only adds"
-        )
-    return whole[len(before) :]
-
-
-# ------------------------------------------------------------------------------------------------ what doesn't fit
+# ------------------------------------------------------------------------------------------------ a checkpoint's files
 
 
 def files_of(checkpoint: str) -> Path:
@@ -401,53 +384,6 @@ def _processor_template(folder: Path) -> str | None:
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder / 'chat_template.json'}: {_one_line(error)}") from None
     return content.get("chat_template") if isinstance(content, dict) else None
-
-
-def _refuse_other_sizes(processor: Any, student: Student) -> None:
-    """UsageError unless every view that this student can be shown passes the processor unchanged."""
-    patch = processor.patch_size * processor.merge_size
-    least, most = processor.size["shortest_edge"], processor.size["longest_edge"]
-    if student.patch != patch:
-        raise UsageError(
-            f"the checkpoint's processor cuts pictures in squares of {patch}, the traces' student in {student.patch}: "
-            f"make the traces with student.patch: {patch}, or have SFT cut them anew: --set student.patch={patch}"
-        )
-    if student.min_pixels < least or student.max_pixels > most:
-        raise UsageError(
-            f"the checkpoint's processor shows {least} to {most} pixels, the traces' student {student.min_pixels} to "
-            f"{student.max_pixels}: make the traces with student.min_pixels and max_pixels within the processor's"
-        )
-
-
-def _probe(codec: Codec) -> tuple[str, str]:
-    """Header and end of a student's turn, from rendering a short conversation; UsageError where a rule is broken."""
-    asked = [message(ChatTurn("user", (Part(view=1), Part("Where?"))))]
-    before = codec.text(asked)
-    header = _rest(codec.text(asked, ask=True), before)
-    said = [*asked, {"role": "assistant", "content": "There."}]
-    body = _rest(codec.text(said), before)
-    if not header or not body.startswith(f"{header}There."):
-        raise UsageError("the student's chat template gives its turns another header than it asks them with")
-    if codec.encode(before).count(codec.image_id) != 1:
-        raise UsageError("the student's chat template shows no images: name a vision checkpoint's folder")
-    closing = body.removeprefix(f"{header}There.")
-    if not closing:
-        raise UsageError("the student's chat template doesn't end a turn")
-    _rest(codec.text([*said, {"role": "user", "content": "Why?"}]), codec.text(said))
-    if codec.tools:
-        _probe_calls(codec, asked)
-    return header, closing
-
-
-def _probe_calls(codec: Codec, asked: list[dict[str, Any]]) -> None:
-    """UsageError unless the template renders tools, and a native call such that reading gives it back."""
-    call = Call(name="look", arguments={"at": [1, 2]})
-    made = message(ChatTurn("assistant", (Part("Hm."),), 0, call))
-    without, whole = codec.text(asked), codec.text([*asked, made])
-    listed = all(json.dumps(tool["function"]["name"]) in without for tool in codec.tools or ())
-    turn = chat.parse_turn(_rest(whole, without), (), (), codec.student)
-    if not listed or turn.call != call:
-        raise UsageError("the student's chat template renders no tool calls: set student.calls: tagged in the manifest")
 
 
 def _one_line(error: Exception) -> str:

@@ -30,6 +30,10 @@ class Likelihood(nn.Module):
         # accelerate's FSDP asks the module that it is given which of its parts belong together
         self._no_split_modules = getattr(student, "_no_split_modules", None)
 
+    def tie_weights(self) -> None:
+        """Make embedding and head one again where they were: accelerate's FSDP asks for it once it has sharded them."""
+        self.student.tie_weights()
+
     def forward(self, batch: Batch) -> torch.Tensor:
         """float32 [learned tokens]: the log-probability of each, row by row."""
         core = self.student.get_base_model() if hasattr(self.student, "get_base_model") else self.student

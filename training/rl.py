@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from accelerate.utils import gather_object
@@ -26,16 +23,17 @@ from dataforge.dialect import OPEN
 from dataforge.errors import ExampleError, UsageError
 from dataforge.manifest import Manifest
 from dataforge.recipe import Rl
-from dataforge.records import Trace
-from training import checkpoints, parity, rewards, rl_state
+from training import checkpoints, graded, parity, rewards, rl_state
 from training.encoding import Codec
-from training.engine import Engine, LocalEngine, Lure
-from training.objective import Clip, Kept, Replay, advantages, objective, uniform, weights
+from training.engine import Engine, Lure
+from training.engines import engine_for
+from training.graded import Graded
 from training.passes import Sight
 from training.questions import Questions, batches
-from training.rollout import Budget, Rollout, Setting, begin, group, right, seed_of, whole
-from training.shared import Conversation, SharedLikelihood, tree
+from training.rollout import Budget, Rollout, Setting, begin, group, seed_of
+from training.shared import SharedLikelihood, tree
 from training.students import accelerator_for
+from training.updates import Updates, parts, rate
 from training.watch import Fact, Log, Metrics, Watchman, measure
 
 if TYPE_CHECKING:
@@ -52,17 +50,6 @@ class Progress(NamedTuple):
 
 
 Watch = Callable[[Progress], None]
-
-
-class Graded(NamedTuple):
-    """A rollout with what the learner needs of it."""
-
-    trace: Trace
-    conversation: Conversation
-
-    @property
-    def sampled(self) -> int:
-        return int(self.conversation.learn.sum())
 
 
 @dataclass(frozen=True)
@@ -124,15 +111,10 @@ class Training:
         student = rl_state.load_student(job.checkpoint, self.recipe).to(self.accelerator.device)
         self.sight = Sight(student, job.codec)
         likelihood = SharedLikelihood(student, job.codec, self.sight if self._frozen else None, self.recipe.temperature)
-        moving = [parameter for parameter in likelihood.parameters() if parameter.requires_grad]
-        optimizer: Any = torch.optim.AdamW(
-            moving, self.recipe.learning_rate, self.recipe.betas, weight_decay=self.recipe.weight_decay
-        )
-        self.learner, self.optimizer = self.accelerator.prepare(likelihood, optimizer)
-        self.reference = rl_state.reference(job.checkpoint, self.recipe, job.codec, self.accelerator)
-        self.engine = engine or self._engine(student)
-        replay = self.recipe.replay
-        self.replay: Replay[Graded] = Replay(replay.size, replay.power, replay.age)
+        reference = rl_state.reference(job.checkpoint, self.recipe, job.codec, self.accelerator)
+        self.updates = Updates(likelihood, reference, job.codec, self.recipe, self.accelerator)
+        self.learner, self.replay = self.updates.learner, self.updates.replay
+        self.engine = engine or engine_for(job, self.accelerator, self.learner, self.sight)
         self.watchman = Watchman(self.recipe.alarms)
         self.setting = job.setting
         self.done = rl_state.resume(out, self.accelerator, self.replay, self.watchman)
@@ -141,18 +123,11 @@ class Training:
     def _frozen(self) -> bool:
         return self.recipe.freeze_vision or self.recipe.lora is not None
 
-    def _engine(self, student: Any) -> Engine:
-        if not self.recipe.vllm:
-            precision = self.accelerator.autocast
-            return LocalEngine(student, self.job.codec, self.sight, self.recipe.temperature, precision)
-        from training.vllm_engine import VllmEngine
-
-        return VllmEngine(self.recipe.vllm, self.job.codec, student, self.recipe.temperature, self.accelerator)
-
     # ------------------------------------------------------------------ the loop
 
     def run(self, watch: Watch = lambda progress: None) -> None:
         """The steps that are left; Breach where sampler and learner differ."""
+        self.engine.refresh()  # a server has the weights of another run, or of another step of this one
         asked = batches(len(self.job.questions.examples), self.recipe.queries, self.recipe.seed)
         log = Log(self.out, self.done) if self.accelerator.is_main_process else None
         try:
@@ -179,11 +154,12 @@ class Training:
         began = time.perf_counter()
         groups = self.sample(step, indices)
         sampled = time.perf_counter()
-        graded, facts = self.grade(groups)
+        worth, facts = self.grade(groups)
         found = measure(gather_object(facts))
-        found |= self._check(step, [one for group in graded for one in group])
-        found |= self.learn(step, graded)
-        self._close(step, graded)
+        found |= self._check(step, [one for members in worth for one in members])
+        found |= self.updates.learn(step, worth)
+        self.engine.refresh()
+        self._close(step, worth)
         found["seconds/sample"], found["seconds/learn"] = sampled - began, time.perf_counter() - sampled
         self.done = step
         return found
@@ -211,34 +187,19 @@ class Training:
         return asyncio.run(all_groups())
 
     def grade(self, groups: Sequence[Sequence[Rollout]]) -> tuple[list[list[Graded]], list[Fact]]:
-        """Rewards and advantages; rollouts that don't count are in no statistic and have no advantage."""
-        graded, facts = [], []
-        for members in groups:
-            counted = [one for one in members if self._counts(one.trace)]
-            outcomes = [rewards.outcome(one.trace, right(one.trace)) for one in counted]
-            worth = rewards.rewards(self.job.rule, outcomes)
-            gains = advantages([one.total for one in worth], self.recipe.advantage)
-            told = {one.trace.id: (reward, gain) for one, reward, gain in zip(counted, worth, gains, strict=True)}
-            made = []
-            for one in members:
-                reward, gain = told.get(one.trace.id, (None, 0.0))
-                made.append(_graded(one, reward, gain))
-                facts.append(_fact(made[-1], counts=reward is not None))
-            graded.append(made)
-        return graded, facts
+        """Rewards and advantages of each group, and what is measured of its members."""
+        made = [graded.grade(members, self.job.rule, self.recipe) for members in groups]
+        return [members for members, _ in made], [fact for _, facts in made for fact in facts]
 
-    def _counts(self, trace: Trace) -> bool:
-        return self.recipe.broken == "wrong" or whole(trace)
-
-    def _check(self, step: int, graded: Sequence[Graded]) -> Metrics:
+    def _check(self, step: int, rollouts: Sequence[Graded]) -> Metrics:
         """The parity gate: on ids and pictures every step, on log-probabilities now and then."""
-        parity.check([one.trace for one in graded], [one.conversation for one in graded], self.job.codec)
+        parity.check([one.trace for one in rollouts], [one.conversation for one in rollouts], self.job.codec)
         if (step - 1) % self.recipe.parity_every and step != self.done + 1:
             return {}
         self.learner.eval()
         traces, scores = [], []
         with torch.no_grad():
-            for part in _parts(graded, self.recipe.pass_rollouts):
+            for part in parts(rollouts, self.recipe.pass_rollouts):
                 traces += [one.trace for one in part]
                 shared = tree([one.conversation for one in part], self.job.codec).to(self.accelerator.device)
                 scores += self._apart(part, self.learner(shared)).tolist()
@@ -264,86 +225,12 @@ class Training:
             at += one.sampled
         return mixed
 
-    # ------------------------------------------------------------------ learning
-
-    def learn(self, step: int, graded: Sequence[Sequence[Graded]]) -> Metrics:
-        """Drop groups that agree, fill up from the replay, and update the weights."""
-        rng = random.Random(f"{self.recipe.seed}/{step}/{self.accelerator.process_index}")
-        telling = [[one for one in members if self._counts(one.trace)] for members in graded]
-        fresh = [one for members in telling if not uniform([_gain(one) for one in members]) for one in members]
-        dropped = sum(map(len, telling)) - len(fresh)
-        replayed = self.replay.draw(dropped, step, rng)
-        self.replay.add([(one, _gain(one)) for one in fresh], step)
-        chosen = [*fresh, *(kept.item for kept in replayed)]
-        totals = {"loss": 0.0, "clipped": 0.0, "kl": 0.0, "gradient_norm": 0.0}
-        shares = _dealt(chosen, self.recipe.updates)
-        made = 0
-        for update, share in enumerate(shares):
-            self._set_rate((step - 1) * self.recipe.updates + update)
-            seen = self._update(share, chosen or [one for members in graded for one in members])
-            made += seen is not None
-            for name, value in (seen or {}).items():
-                totals[name] += value
-        self.engine.refresh()
-        found = {name: value / max(made, 1) for name, value in totals.items()}
-        counts = gather_object([(len(fresh), len(replayed), dropped)])
-        names = ("rollouts/fresh", "rollouts/replayed", "rollouts/dropped")
-        found |= {name: float(sum(one[at] for one in counts)) for at, name in enumerate(names)}
-        return found | {"learning_rate": self.optimizer.param_groups[0]["lr"], "updates": float(made)}
-
-    def _set_rate(self, update: int) -> None:
-        for one in self.optimizer.param_groups:
-            one["lr"] = self.recipe.learning_rate * rate(update + 1, self.recipe)
-
-    def _update(self, share: Sequence[Graded], filler: Sequence[Graded]) -> Metrics | None:
-        """One update from these rollouts, over all ranks; None where no rank has any."""
-        accelerator, recipe = self.accelerator, self.recipe
-        parts = _parts(share, recipe.pass_rollouts)
-        lengths = [one.sampled for one in share]
-        told = gather_object([(len(parts), sum(lengths), sum(length > 0 for length in lengths))])
-        tokens, filled = sum(one[1] for one in told), sum(one[2] for one in told)
-        if not tokens:
-            return None
-        # a rank with fewer passes makes some without weight, so that all ranks meet in each
-        parts += [list(filler[:1])] * (max(one[0] for one in told) - len(parts))
-        weight = iter(weights(lengths, recipe.level, tokens if recipe.level == "token" else filled))
-        self.learner.train()
-        sums = torch.zeros(3, device=accelerator.device)
-        for at, part in enumerate(parts):
-            last = at == len(parts) - 1
-            with nullcontext() if last else accelerator.no_sync(self.learner):
-                loss, seen = self._loss(part, [next(weight, 0.0) for _ in part])
-                accelerator.backward(loss * accelerator.num_processes)
-            sums += seen
-        norm = accelerator.clip_grad_norm_(self.learner.parameters(), recipe.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        loss, clipped, kl = accelerator.reduce(sums, "sum").tolist()
-        return {"loss": loss, "clipped": clipped, "kl": kl, "gradient_norm": 0.0 if norm is None else float(norm)}
-
-    def _loss(self, part: Sequence[Graded], weight: Sequence[float]) -> tuple[Tensor, Tensor]:
-        """The objective over the sampled tokens of some rollouts, and its parts for the metrics."""
-        device = self.accelerator.device
-        shared = tree([one.conversation for one in part], self.job.codec).to(device)
-        now = self.learner(shared)
-        lengths = torch.tensor([one.sampled for one in part])
-        each = torch.tensor([[_gain(one), share] for one, share in zip(part, weight, strict=True)])
-        gain, heavy = each.repeat_interleave(lengths, dim=0).to(device).T
-        then = torch.tensor([score for one in part for score in _tokens(one).logprobs], device=device)
-        reference = None
-        if self.reference is not None:
-            with torch.no_grad():
-                reference = self.reference(shared)
-        clip = Clip(low=self.recipe.clip_low, high=self.recipe.clip_high, most=self.recipe.clip_most)
-        made = objective(now, then, gain, heavy, clip, reference, self.recipe.kl)
-        return made.loss, torch.stack([made.loss.detach(), made.clipped, made.kl])
-
-    def _close(self, step: int, graded: Sequence[Sequence[Graded]]) -> None:
+    def _close(self, step: int, groups: Sequence[Sequence[Graded]]) -> None:
         """Write rollouts out now and then, and let go of the step's pictures."""
         self.sight.forget()
         if (step - 1) % self.recipe.dump_every and step != self.recipe.steps:
             return
-        found = gather_object([one.trace for members in graded for one in members])
+        found = gather_object([one.trace for members in groups for one in members])
         if self.accelerator.is_main_process:
             rl_state.dump(self.out, self.job, found)
 
@@ -352,64 +239,4 @@ class Stopped(Exception):
     """An alarm has stopped the run."""
 
 
-def rate(update: int, recipe: Rl) -> float:
-    """The learning rate at an update, from 1, as a share of the recipe's: a straight rise, then part of a cosine."""
-    total = recipe.steps * recipe.updates
-    rise = math.ceil(recipe.warm_up * total)
-    if update <= rise:
-        return update / rise
-    fallen = (1 - math.cos(math.pi * (update - rise) / max(1, total - rise))) / 2
-    return 1 - (1 - recipe.end_rate) * fallen
-
-
-def _graded(one: Rollout, reward: rewards.Reward | None, gain: float) -> Graded:
-    update: dict[str, Any] = {"advantage": gain}
-    if reward is not None:
-        update |= {"correct": reward.correct, "bonus": reward.bonus, "penalty": reward.penalty}
-    trace = one.trace.model_copy(update={"tokens": one.tokens.model_copy(update=update)})
-    return Graded(trace, Conversation.of(trace.id, one.encoding, one.pictures))
-
-
-def _fact(one: Graded, counts: bool) -> Fact:
-    trace, tokens = one.trace, _tokens(one)
-    facts = rewards.outcome(trace, right(trace))
-    worth = [tokens.correct or 0.0, tokens.bonus or 0.0, tokens.penalty or 0.0]
-    return Fact(
-        group=trace.example.id,
-        source=trace.example.source,
-        medium="video" if facts.video else "image",
-        ended=tokens.ended,
-        counts=counts,
-        correct=facts.correct,
-        calls=facts.calls,
-        ran=facts.ran,
-        bonus=worth[1],
-        penalty=worth[2],
-        reward=sum(worth),
-        advantage=_gain(one),
-        sampled=one.sampled,
-        length=len(tokens.ids),
-        surprise=-sum(tokens.logprobs),
-    )
-
-
-def _tokens(one: Graded) -> Any:
-    assert one.trace.tokens is not None
-    return one.trace.tokens
-
-
-def _gain(one: Graded) -> float:
-    return float(_tokens(one).advantage or 0.0)
-
-
-def _parts(graded: Sequence[Graded], size: int) -> list[list[Graded]]:
-    return [list(graded[at : at + size]) for at in range(0, len(graded), size)]
-
-
-def _dealt(chosen: Sequence[Graded], updates: int) -> list[Sequence[Graded]]:
-    """The rollouts in as many shares as there are updates, neighbours together: they begin alike."""
-    edges = [len(chosen) * at // updates for at in range(updates + 1)]
-    return [chosen[low:high] for low, high in pairwise(edges)]
-
-
-__all__ = ["Job", "Kept", "Progress", "Stopped", "Training", "prepare", "rate", "train"]
+__all__ = ["Graded", "Job", "Progress", "Stopped", "Training", "prepare", "rate", "train"]

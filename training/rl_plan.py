@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from training.rollout import Budget
@@ -9,11 +10,11 @@ from training.rollout import Budget
 if TYPE_CHECKING:
     from training.rl import Job
 
-PEAK_FLOPS = 4.0e14
-"""bf16 of one H100 at 40 % of its peak in a learner's passes."""
+LEARNER_FLOPS = 4.0e14
+"""Assumed, not measured here: what one H100 does a second in a learner's bf16 passes, two fifths of its peak."""
 SAMPLED_A_SECOND = 2500.0
-"""Tokens that one GPU samples of a 7 B student with vLLM, many at once; in proportion for other sizes."""
-GIB = 1024**3
+"""Assumed, not measured here: tokens that one H100 samples of a student of 7.6 billion parameters with vLLM, many
+conversations at once; in proportion for other sizes."""
 
 
 class Plan(NamedTuple):
@@ -31,34 +32,66 @@ class Plan(NamedTuple):
     epochs: float
     tokens_a_rollout: int
     """At most"""
-    learner_gib: float
-    """Of one GPU that holds weights, gradients and optimizer whole"""
-    cache_gib: float
+    learner_bytes: int
+    """Of one GPU that holds weights, gradients and optimizer whole; activations come on top"""
+    cache_bytes: int
     """Keys and values of all rollouts of a step, at their longest"""
-    gpu_hours: float
+    gpu_seconds: float
     """At most: every rollout at its longest"""
+    reward: dict[str, Any]
+    """The rule with all its numbers"""
     recipe: dict[str, Any]
 
     def rows(self) -> list[tuple[str, str]]:
         """For a table."""
-        recipe = ", ".join(f"{name} {value}" for name, value in self.recipe.items() if not isinstance(value, dict))
+        rest = {name: value for name, value in self.recipe.items() if name != "reward"}
+        sizes = f"{self.parameters:,} parameters, {self.trained:,} trained"
+        memory = f"{size_of(self.learner_bytes)} of weights, gradients and moments, activations aside"
+        passes, sampled = f"{LEARNER_FLOPS:.0e} FLOP/s in passes", f"{SAMPLED_A_SECOND:,.0f} tokens/s sampled"
+        assumed = f"assumed of an H100, not measured: {passes}; {sampled} of 7.6 B parameters"
         return [
-            (
-                "student",
-                f"{self.student}: {self.parameters / 1e6:,.1f} M parameters, {self.trained / 1e6:,.1f} M trained",
-            ),
+            ("student", f"{self.student}: {sizes}"),
             ("questions", f"{self.questions:,} ({self.refused:,} more have no key or can't be read)"),
             ("a step", f"{self.rollouts_a_step:,} rollouts, then {self.recipe['updates']} updates"),
             ("in all", f"{self.updates:,} updates, {self.epochs:.2f} times through the questions"),
             ("tokens", f"{self.opening_tokens:,} before the first turn, {self.tokens_a_rollout:,} a rollout at most"),
-            (
-                "memory",
-                f"{self.learner_gib:,.1f} GiB to learn with, {self.cache_gib:,.1f} GiB of keys and values a step",
-            ),
-            ("time", f"at most {self.gpu_hours:,.1f} hours of one H100, if every rollout is as long as allowed"),
-            ("reward", str(self.recipe["reward"])),
-            ("recipe", recipe),
+            ("memory", f"{memory}; {size_of(self.cache_bytes)} of keys and values a step"),
+            ("time", f"at most {span_of(self.gpu_seconds)} of one H100, if every rollout is as long as allowed"),
+            ("", assumed),
+            ("reward", _line(self.reward)),
+            ("recipe", _line(rest)),
         ]
+
+
+def size_of(count: float) -> str:
+    """Bytes in the unit that a person would take: 3.2 GiB, 840 MiB."""
+    for unit, size in (("GiB", 1024**3), ("MiB", 1024**2)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count / 1024:,.1f} KiB"
+
+
+def span_of(seconds: float) -> str:
+    """A time in the unit that a person would take: 12.3 hours, 4.0 minutes."""
+    if seconds < 1:
+        return "a second"
+    for unit, size in (("hours", 3600), ("minutes", 60)):
+        if seconds >= size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:.1f} seconds"
+
+
+def _line(content: Mapping[str, Any]) -> str:
+    """Settings in a line: the reward's name, then what it is set to; nested ones in brackets."""
+    told = []
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            told.append(f"{name} ({_line(value)})")
+        elif isinstance(value, (list, tuple)):
+            told.append(f"{name} {' '.join(map(str, value)) or '-'}")
+        else:
+            told.append(str(value) if name == "name" else f"{name} {'-' if value is None else value}")
+    return ", ".join(told)
 
 
 def plan(job: Job) -> Plan:
@@ -84,7 +117,7 @@ def plan(job: Job) -> Plan:
     learner = parameters * 4 + trained * 12  # float32 weights; gradients and two moments of what is trained
     longest = rollouts * budget.tokens * recipe.steps
     sampled = min(recipe.turns * recipe.turn_tokens, budget.tokens) * rollouts * recipe.steps
-    seconds = 8 * parameters * longest / PEAK_FLOPS + sampled / (SAMPLED_A_SECOND * 7.6e9 / max(parameters, 1))
+    seconds = 8 * parameters * longest / LEARNER_FLOPS + sampled / (SAMPLED_A_SECOND * 7.6e9 / max(parameters, 1))
     return Plan(
         student=job.checkpoint,
         parameters=parameters,
@@ -96,8 +129,9 @@ def plan(job: Job) -> Plan:
         updates=recipe.steps * recipe.updates,
         epochs=recipe.steps * recipe.queries / len(job.questions.examples),
         tokens_a_rollout=budget.tokens,
-        learner_gib=learner / GIB,
-        cache_gib=rollouts * budget.tokens * token_bytes / GIB,
-        gpu_hours=seconds / 3600,
+        learner_bytes=learner,
+        cache_bytes=rollouts * budget.tokens * token_bytes,
+        gpu_seconds=seconds,
+        reward={"name": recipe.reward["name"], **job.rule.model_dump()},
         recipe=recipe.model_dump(mode="json"),
     )

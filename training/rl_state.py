@@ -20,15 +20,19 @@ from training import checkpoints
 from training.encoding import Codec
 from training.objective import Replay
 from training.shared import SharedLikelihood
-from training.students import freeze, weights_of
+from training.students import checkpoint_passes, freeze, weights_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from training.rl import Graded, Job
+    from training.graded import Graded
+    from training.rl import Job
     from training.watch import Watchman
 
-BESIDE = {"dump_every", "save_every", "alarms", "parity_every", "parity_most", "pass_rollouts", "vllm"}
+BESIDE = {
+    *("dump_every", "save_every", "alarms", "parity_every", "parity_most"),
+    *("pass_rollouts", "checkpointing", "vllm", "vllm_folder"),
+}
 """Settings that may change between two runs of one training: no number depends on them but by rounding."""
 
 
@@ -50,7 +54,10 @@ def digest(job: Job) -> str:
 
 def load_student(checkpoint: str, recipe: Rl) -> Any:
     """The model, ready to be trained: frozen where the recipe says so, adapters in place, all of it float32."""
-    return freeze(weights_of(checkpoint), recipe)
+    student = freeze(weights_of(checkpoint), recipe)
+    if recipe.checkpointing:
+        checkpoint_passes(student)
+    return student
 
 
 def reference(checkpoint: str, recipe: Rl, codec: Codec, accelerator: Accelerator) -> SharedLikelihood | None:

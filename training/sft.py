@@ -31,7 +31,7 @@ from training.encoding import Codec
 from training.feed import Measured, Row, Samples, feed, measure
 from training.likelihood import Likelihood
 from training.record import Line, Record
-from training.students import accelerator_for, load_student
+from training.students import accelerator_for, is_sharded, load_student
 from training.trace_set import TraceSet
 
 BESIDE = {"workers", "evaluate_every", "save_every", "pass_tokens", "checkpointing"}
@@ -108,8 +108,6 @@ class Training:
         self.out = out
         self.watch = watch
         self.accelerator = accelerator_for(self.recipe)
-        if (deepspeed := self.accelerator.state.deepspeed_plugin) is not None:
-            deepspeed.deepspeed_config["train_micro_batch_size_per_gpu"] = 1  # it asks for a loader's; passes vary
         checkpoints.agree(out, job.said, self.accelerator)
         watch(Progress("load", 0, job.steps))
         set_seed(self.recipe.seed)  # of the adapters' first weights, the same everywhere
@@ -182,7 +180,8 @@ class Training:
             told[1] += time.perf_counter() - asked
             last = index == len(passes) - 1
             accelerator.sync_gradients = last
-            with nullcontext() if last else accelerator.no_sync(self.learner):
+            # whole gradients of several passes would be kept on every GPU: where they are shared, each pass is summed
+            with nullcontext() if last or is_sharded(accelerator) else accelerator.no_sync(self.learner):
                 loss = -self.learner(batch).sum() * float(one.counts)
                 accelerator.backward(loss * accelerator.num_processes / learned)
             told[0] += loss.detach()

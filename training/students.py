@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from dataforge.errors import UsageError
 from dataforge.recipe import Lora, Rl, Sft
@@ -28,7 +31,37 @@ def accelerator_for(recipe: Sft | Rl, **uneven: bool) -> Accelerator:
     ddp = DistributedDataParallelKwargs(find_unused_parameters=not recipe.freeze_vision, **uneven)
     # unless told so, accelerate doesn't join processes on a machine without an accelerator
     alone = not torch.accelerator.is_available()
-    return Accelerator(cpu=alone, mixed_precision="bf16" if bf16 else "no", kwargs_handlers=[ddp])
+    accelerator = Accelerator(cpu=alone, mixed_precision="bf16" if bf16 else "no", kwargs_handlers=[ddp])
+    if (fsdp := getattr(accelerator.state, "fsdp_plugin", None)) is not None:
+        _keep_exact(fsdp, bf16)
+    if (deepspeed := accelerator.state.deepspeed_plugin) is not None:
+        _complete(deepspeed.deepspeed_config, recipe)
+    return accelerator
+
+
+def _keep_exact(fsdp: Any, bf16: bool) -> None:
+    """Have FSDP round nothing but weights: accelerate's bf16 would sum gradients and give log-probabilities in bf16."""
+    if fsdp.fsdp_version != 2:
+        raise UsageError("FSDP 1 rounds what places tokens (rotary buffers) to bf16: set fsdp_version: 2")
+    if bf16:
+        from torch.distributed.fsdp import MixedPrecisionPolicy
+
+        fsdp.mixed_precision_policy = MixedPrecisionPolicy(torch.bfloat16, reduce_dtype=torch.float32)
+
+
+def _complete(deepspeed: dict[str, Any], recipe: Sft | Rl) -> None:
+    """What DeepSpeed has to be told beside its own configuration: it clips by itself, and saves by itself."""
+    deepspeed["train_micro_batch_size_per_gpu"] = 1  # it asks for a loader's; passes vary
+    deepspeed["gradient_clipping"] = recipe.clip if isinstance(recipe, Sft) else recipe.clip_norm
+    if deepspeed["zero_optimization"]["stage"] == 3:
+        deepspeed["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] = True
+
+
+def is_sharded(accelerator: Accelerator) -> bool:
+    """Whether the GPUs share the weights, by FSDP or DeepSpeed, instead of each having all."""
+    from accelerate.utils import DistributedType
+
+    return accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
 
 
 def load_student(checkpoint: str, recipe: Sft, accelerator: Accelerator) -> Any:
@@ -37,11 +70,8 @@ def load_student(checkpoint: str, recipe: Sft, accelerator: Accelerator) -> Any:
     Weights that move are float32 even where the passes are bf16: at a learning rate of 1e-6 most updates are smaller
     than bf16 can hold. Those that don't are bf16 then, unless they are to be sharded beside others.
     """
-    from accelerate.utils import DistributedType
-
     student = freeze(weights_of(checkpoint), recipe)
-    sharded = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
-    if accelerator.mixed_precision == "bf16" and not sharded:
+    if accelerator.mixed_precision == "bf16" and not is_sharded(accelerator):
         for parameter in student.parameters():
             if not parameter.requires_grad:
                 parameter.data = parameter.data.to(torch.bfloat16)
@@ -67,6 +97,23 @@ def checkpoint_layers(student: Any) -> None:
         student.activation_checkpointing_enable({"use_reentrant": False})
     else:
         student.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def checkpoint_passes(student: Any) -> None:
+    """The same for a student whose keys and values are handed on between passes, which transformers' own way drops.
+
+    A layer's forward is wrapped in place: it has the same parts and names as before, and passes without gradients
+    are as they were.
+    """
+    core = student.get_base_model() if hasattr(student, "get_base_model") else student
+    for layer in (*core.model.language_model.layers, *core.model.visual.blocks):
+        layer.forward = functools.partial(_again, layer.forward)
+
+
+def _again(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*args, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 
 
 def freeze(student: Any, recipe: Sft | Rl) -> Any:
@@ -109,3 +156,20 @@ def own_dtype(checkpoint: str) -> torch.dtype:
     content = json.loads((files_of(checkpoint) / "config.json").read_text(encoding="utf-8"))
     name = content.get("dtype") or content.get("torch_dtype") or "float32"
     return getattr(torch, str(name).removeprefix("torch."), torch.float32)
+
+
+def plain_weights(student: Any, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The student's state by the names of its checkpoint: adapters are added, on copies, to the weights they adapt."""
+    if not hasattr(student, "get_base_model"):
+        return dict(weights)
+    scales = {name: one.scaling["default"] for name, one in student.named_modules() if hasattr(one, "lora_A")}
+    found = {}
+    for name, weight in weights.items():
+        if ".lora_" in name:
+            continue
+        layer = name.removesuffix(".base_layer.weight")
+        if layer in scales:
+            down, up = weights[f"{layer}.lora_A.default.weight"], weights[f"{layer}.lora_B.default.weight"]
+            weight = weight + scales[layer] * (up @ down)
+        found[name.removeprefix("base_model.model.").replace(".base_layer.", ".")] = weight
+    return found

@@ -2,24 +2,22 @@
 
     CUDA_VISIBLE_DEVICES=4 python -m training.vllm_worker --model checkpoints/sft/student --port 8100
 
-Written against vLLM 0.33: `AsyncLLM.generate` with a TokensPrompt, log-probabilities of what was sampled from
-(`logprobs_mode="processed_logprobs"`), `reload_weights` through `collective_rpc`. It hasn't been run where this was
-written, which has no GPU: `VllmEngine` has been tested against the same protocol with another model behind it.
+It takes vLLM's own options beside its own; what sampling for RL depends on is set here. The learner's precision is the
+server's too: bfloat16 beside a learner on GPUs, `--dtype float32` beside one on CPUs.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import base64
 import io
 import itertools
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-PICTURES = 16
-"""Of one conversation, at most."""
+if TYPE_CHECKING:
+    from vllm import SamplingParams
 
 
 class Worker:
@@ -34,9 +32,8 @@ class Worker:
         """A turn: sampled ids, and the log-probability of each under what it was sampled from."""
         asked = await request.json()
         if asked["version"] != self.version:
-            return web.json_response(
-                {"error": f"weights {self.version} are loaded, {asked['version']} asked"}, status=409
-            )
+            told = f"weights {self.version} are loaded, {asked['version']} asked"
+            return web.json_response({"error": told}, status=409)
         prompt: dict[str, Any] = {"prompt_token_ids": asked["ids"]}
         if asked["pictures"]:
             prompt["multi_modal_data"] = {"image": [_picture(one) for one in asked["pictures"]]}
@@ -47,13 +44,16 @@ class Worker:
         return web.json_response({"ids": list(made.token_ids), "logprobs": scores})
 
     async def load(self, request: web.Request) -> web.Response:
-        """Take the weights in a folder; what was computed with the old ones is dropped."""
+        """Take the weights in a folder; what was computed with the old ones is dropped. Answers what it is."""
         asked = await request.json()
         await self.engine.collective_rpc("reload_weights", kwargs={"weights_path": asked["folder"]})
         await self.engine.reset_prefix_cache()
         await self.engine.reset_mm_cache()
+        await self.engine.reset_encoder_cache()
         self.version = asked["version"]
-        return web.json_response({"version": self.version})
+        model = self.engine.model_config
+        precision = str(model.dtype).removeprefix("torch.")
+        return web.json_response({"version": self.version, "precision": precision, "tokens": model.max_model_len})
 
 
 def _picture(png: str) -> Any:
@@ -62,7 +62,7 @@ def _picture(png: str) -> Any:
     return Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
 
 
-def parameters(asked: dict[str, Any]) -> Any:
+def parameters(asked: dict[str, Any]) -> SamplingParams:
     """Sampling from the whole distribution, as the learner scores it: no top-p, no top-k, no penalty."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
@@ -82,41 +82,46 @@ def parameters(asked: dict[str, Any]) -> Any:
     )
 
 
+@web.middleware
+async def told(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Any:
+    """What vLLM refuses (a conversation beyond --max-model-len, say) reaches the other side in its own words."""
+    try:
+        return await handler(request)
+    except web.HTTPException:
+        raise
+    except Exception as error:
+        return web.json_response({"error": f"{type(error).__name__}: {error}"}, status=500)
+
+
 def application(engine: Any) -> web.Application:
     """The server's two routes."""
     worker = Worker(engine)
-    app = web.Application(client_max_size=256 * 1024 * 1024)
+    app = web.Application(client_max_size=256 * 1024 * 1024, middlewares=[told])
     app.add_routes([web.post("/sample", worker.sample), web.post("/load", worker.load)])
     return app
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--port", type=int, default=8100)
-    parser.add_argument("--tensor-parallel-size", type=int, default=1)
-    parser.add_argument("--max-model-len", type=int, default=16384)
-    parser.add_argument("--gpu-memory-utilization", type=float, default=0.85)
-    chosen = parser.parse_args()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until interrupted."""
     from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    arguments = AsyncEngineArgs(
-        model=chosen.model,
-        tensor_parallel_size=chosen.tensor_parallel_size,
-        max_model_len=chosen.max_model_len,
-        gpu_memory_utilization=chosen.gpu_memory_utilization,
-        limit_mm_per_prompt={"image": PICTURES},
+    parser = AsyncEngineArgs.add_cli_args(FlexibleArgumentParser(description=(__doc__ or "").split("\n")[0]))
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 where the learner is on another machine")
+    parser.add_argument("--port", type=int, default=8100)
+    parser.set_defaults(
         logprobs_mode="processed_logprobs",
+        limit_mm_per_prompt={"video": 0},  # frames come as images
         mm_processor_kwargs={"do_resize": False},
     )
+    chosen = parser.parse_args(arguments)
 
     async def served() -> web.Application:
-        return application(AsyncLLM.from_engine_args(arguments))
+        return application(AsyncLLM.from_engine_args(AsyncEngineArgs.from_cli_args(chosen)))
 
-    web.run_app(served(), port=chosen.port)
+    web.run_app(served(), host=chosen.host, port=chosen.port)
 
 
 if __name__ == "__main__":
-    asyncio.set_event_loop(asyncio.new_event_loop())
     main()

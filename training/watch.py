@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dataforge.recipe import Alarms
-from dataforge.runs import writing
+from dataforge.runs import make_folder
 
 Metrics = dict[str, float]
 
@@ -118,8 +118,7 @@ class Log:
         from torch.utils.tensorboard import SummaryWriter
 
         self.path = folder / "metrics.jsonl"
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, "--out")
         kept = [line for line in read(self.path) if line["step"] <= done]
         self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         self._board: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)

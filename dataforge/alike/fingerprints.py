@@ -18,12 +18,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from dataforge import manifest, plugins, reading
-from dataforge.alike.likeness import PICTURE_HASH, Likeness, Likenesses
+from dataforge.alike.likeness import PICTURE_HASH, VIDEO_HASH, Likeness, Likenesses
 from dataforge.alike.wording import QUESTION_HASH, answer_hashes, shingles
 from dataforge.errors import ExampleError, UsageError
 from dataforge.media import MAX_BYTES, MediaStore
 from dataforge.records import Example, Failure, Record, Scene, Trace, parse_line, read_lines, to_line
-from dataforge.runs import writing
+from dataforge.runs import make_folder, writing
 
 PICTURES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .avif .heic .heif .jp2 .ppm".split())
 VIDEOS = frozenset(".mp4 .mkv .mov .avi .webm .m4v .mpg .mpeg .ts".split())
@@ -50,6 +50,7 @@ class Header(Record):
     set: str
     picture_hash: str = PICTURE_HASH
     question_hash: str = QUESTION_HASH
+    video_hash: str = Field(default="", description="'' in files of before videos had one: their bytes alone are known")
     pictures: int = Field(description="different ones")
     questions: int
     unreadable: int = Field(description="pictures and rows that could not be read, and are not in the file")
@@ -64,8 +65,9 @@ def make(spec: str, out: Path) -> Header:
     body, whole = (out.with_name(f".{os.getpid()}-{out.name}.{part}") for part in ("body", "whole"))
     pictures: set[str] = set()
     questions, unreadable, first = 0, 0, ""
+    make_folder(out.parent, "--out")
     try:
-        with writing(out), body.open("w", encoding="utf-8") as lines:
+        with writing(out, "--out"), body.open("w", encoding="utf-8") as lines:
             for one in read(spec, Likenesses()):
                 if isinstance(one, Failure):
                     unreadable, first = unreadable + 1, first or _told(one)
@@ -76,9 +78,14 @@ def make(spec: str, out: Path) -> Header:
         if not (pictures or questions):
             raise UsageError(f"set {spec} holds no picture and no question" + (f": {first}" if first else ""))
         header = Header(
-            set=title(spec), pictures=len(pictures), questions=questions, unreadable=unreadable, first_unreadable=first
+            set=title(spec),
+            video_hash=VIDEO_HASH,
+            pictures=len(pictures),
+            questions=questions,
+            unreadable=unreadable,
+            first_unreadable=first,
         )
-        with writing(out), whole.open("wb") as target, body.open("rb") as made:
+        with writing(out, "--out"), whole.open("wb") as target, body.open("rb") as made:
             target.write(to_line(header).encode())
             shutil.copyfileobj(made, target)
         os.replace(whole, out)
@@ -160,7 +167,8 @@ def _is_fingerprints(path: Path) -> bool:
 def _stored(path: Path) -> Iterator[Fingerprint]:
     with path.open(encoding="utf-8") as lines:
         header = parse_line(lines.readline(), Header, f"{path.name} line 1")
-        if (header.picture_hash, header.question_hash) != (PICTURE_HASH, QUESTION_HASH):
+        known = (header.picture_hash, header.question_hash, header.video_hash or VIDEO_HASH)
+        if known != (PICTURE_HASH, QUESTION_HASH, VIDEO_HASH):
             raise UsageError(f"{path} was made by another version: run `dataforge fingerprint` again")
         questions = 0
         for number, line in enumerate(lines, start=2):
@@ -200,15 +208,15 @@ def _source(path: Path, known: Likenesses) -> Iterator[Fingerprint | Failure]:
 
 
 def _folder(folder: Path, known: Likenesses) -> Iterator[Fingerprint | Failure]:
-    """Every picture below a folder, and every question in the tables and JSON files between them."""
+    """Every picture and video below a folder, and every question in the tables and JSON files between them."""
     for path in sorted(folder.rglob("*")):
         if not path.is_file():
             continue
         name, suffix = str(path.relative_to(folder)), path.suffix.lower()
         try:
             if suffix in VIDEOS:
-                raise ExampleError("media", "video", "videos are compared by their frames only: extract some")
-            if suffix in reading.FORMATS:
+                yield Fingerprint(id=name, pictures=(known.of_video(path),))
+            elif suffix in reading.FORMATS:
                 yield from _table(path, name, known)
             elif suffix in PICTURES or _starts_as_picture(path):
                 yield Fingerprint(id=name, pictures=(_picture(_content(path), name, known),))

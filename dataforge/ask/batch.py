@@ -33,7 +33,7 @@ from dataforge.ask.request import TRANSIENT, Reply
 from dataforge.ask.transport import Answer
 from dataforge.ask.wire import SMALLER
 from dataforge.errors import ExampleError, UsageError
-from dataforge.runs import append_text, cut_torn_line, write_whole, writing
+from dataforge.runs import append_text, cut_torn_line, make_folder, write_whole, writing
 from dataforge.teachers.openai_api import Habit, OpenaiApi
 
 LINE_TRIES = 3
@@ -92,8 +92,7 @@ class Batches:
         self._tries: dict[str, int] = {}
         self._apis: dict[str, BatchApi] = {}
         self._stack = AsyncExitStack()
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self._read_errors(TRANSIENT | set(forget))
         self.parts = self._read_parts()
 

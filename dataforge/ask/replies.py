@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 from dataforge.ask.request import Message, Picture, Reply, Request
 from dataforge.errors import UsageError
 from dataforge.plugins import Teacher
+from dataforge.runs import make_folder
 
 T = TypeVar("T")
 
@@ -136,10 +137,7 @@ class ReplyCache:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"cannot make the folder of {path}: {error.strerror}") from None
+        make_folder(path.parent)
         self._queue: list[_Kept] = []
         self._group: list[_Kept] = []
         self._writer: asyncio.Task[None] | None = None

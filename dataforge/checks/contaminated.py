@@ -20,7 +20,8 @@ class Contaminated(SetCheck):
 
     A near-same picture alone is enough, whatever is asked of it. A question alone counts when it says what it is
     about in at least `telling_words` different words: "What is the title?" is asked of half the world's pictures.
-    A set is a folder of pictures, a table, hub:repo@split, or a file that `dataforge fingerprint` made of one.
+    Videos count as pictures do. A set is a folder of pictures and videos, a table, hub:repo@split, or a file that
+    `dataforge fingerprint` made of one.
     """
 
     sets: tuple[str, ...] = Field(min_length=1, description="evaluation sets: folders, tables, files, hub:repo@split")

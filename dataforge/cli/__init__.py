@@ -1,4 +1,4 @@
-"""The command line: parse, call, print, exit code. No other logic, and nothing heavy is imported before it is used.
+"""The command line: parse, call, print, exit code. No other logic; the file of a command is imported when it is called.
 
 Results go to stdout (a path, a small table, or --json), progress and messages to stderr. Exit code 0: done; 1: ran and
 failed, or nothing kept; 2: the person must change something; 130: interrupted, with everything finished on disk.
@@ -11,23 +11,10 @@ from typing import Annotated
 
 import typer
 
-from dataforge.cli import around, evaluate, look, make, publish, sources, train, train_miniature, train_rl
 from dataforge.cli.app import app
 from dataforge.errors import UsageError
 
-__all__ = [
-    "app",
-    "around",
-    "evaluate",
-    "look",
-    "main",
-    "make",
-    "publish",
-    "sources",
-    "train",
-    "train_miniature",
-    "train_rl",
-]
+__all__ = ["app", "main"]
 
 
 def main() -> None:

@@ -7,34 +7,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
+from dataforge.cli.later import collected, listed
 from dataforge.errors import UsageError
 
 if TYPE_CHECKING:
     from dataforge.manifest import Manifest
 
-ORDER = (
-    "sources synth filter show view diff push verify pull export import train eval"
-    " fingerprint cache plugins schema doctor"
-).split()
-"""As the work goes."""
-
-
-class InOrder(TyperGroup):
-    """Lists its commands in that order, one that isn't named at the end."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return sorted(super().list_commands(ctx), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
-
-
-app = typer.Typer(
+app = collected(
     name="dataforge",
-    cls=InOrder,
     help="The data engine for pixel-space reasoning: make, check, publish and train on traces of looks.",
     no_args_is_help=True,
-    rich_markup_mode=None,  # drawing the help with rich doubles the time of `--help`
     pretty_exceptions_enable=False,
+    cls=listed("""
+        sources      sources   What a source holds: counts, sizes, boxes.
+        synth        make      Make traces from questions on pictures.
+        filter       make      Judge a stored run by its checks.
+        show         look      Show one trace in the terminal.
+        view         look      Browse a run in a local page.
+        diff         look      What a change did: two runs side by side.
+        push         publish   Publish runs as a data set.
+        verify       publish   Prove a published set from itself.
+        pull         publish   A published set back into a run folder.
+        export       publish   Kept traces in another trainer's layout.
+        import       publish   Traces made elsewhere, as a run.
+        train        train     Train a student on traces.
+        eval         evaluate  Try a model on a benchmark, with and without operations.
+        fingerprint  around    Hash a set, to keep its like out of training.
+        cache        around    Show or prune the cache of teacher replies.
+        plugins      around    List what a manifest can name.
+        schema       around    Print a record's JSON Schema.
+        doctor       around    Say what is here and what is missing.
+    """),
 )
 
 SourceName = Annotated[str | None, typer.Option("--source", "-s", help="A shipped manifest by name.")]

@@ -12,23 +12,26 @@ from dataforge.cli.app import (
     AsJson,
     DryRun,
     RunsFolder,
-    app,
     examples,
     teacher_spec,
 )
+from dataforge.cli.later import collected
 from dataforge.errors import UsageError
 
+commands = collected()
 
-@app.command(
-    short_help="Hash a set, to keep its like out of training.",
+
+@commands.command(
     epilog=examples(
         "dataforge fingerprint VStarBench --out vstar.prints",
+        "dataforge fingerprint infographics-3fa91c --out mine.prints",
         "dataforge fingerprint hub:lmms-lab/HR-Bench@test --out hrbench.prints",
     ),
 )
 def fingerprint(
-    what: Annotated[str, typer.Argument(help="A folder, table, run folder, manifest, or hub:REPO[:CONFIG][@SPLIT].")],
+    what: Annotated[str, typer.Argument(help="A folder, table, run, manifest, or hub:REPO[:CONFIG][@SPLIT].")],
     out: Annotated[Path, typer.Option(help="The file to write.")],
+    runs: RunsFolder = RUNS,
     as_json: AsJson = False,
 ) -> None:
     """Write the hashes of a set's pictures and questions to a file that the check `contaminated` reads.
@@ -36,14 +39,16 @@ def fingerprint(
     The file holds no picture and no text, so it can be passed on where the set can't.
     """
     from dataforge.alike import fingerprints
+    from dataforge.runs import find_run
 
-    header = fingerprints.make(what, out)
+    named = not (what.startswith("hub:") or Path(what).exists()) and (runs / what / "manifest.json").is_file()
+    header = fingerprints.make(str(find_run(runs, what)) if named else what, out)
     unread = f"; {header.unreadable} unreadable, first: {header.first_unreadable}" if header.unreadable else ""
     said = f"{out}: {header.pictures} pictures, {header.questions} questions{unread}"
     typer.echo(header.model_dump_json() if as_json else said)
 
 
-@app.command(short_help="Print a record's JSON Schema.", epilog=examples("dataforge schema Trace > trace.schema.json"))
+@commands.command(epilog=examples("dataforge schema Trace > trace.schema.json"))
 def schema(record: Annotated[str, typer.Argument(help="Trace, Failure, or Manifest.")] = "Trace") -> None:
     """Print the JSON Schema of a stored record."""
     import json
@@ -62,7 +67,7 @@ def schema(record: Annotated[str, typer.Argument(help="Trace, Failure, or Manife
     typer.echo(json.dumps(known[record].model_json_schema(), indent=1))
 
 
-@app.command(short_help="List what a manifest can name.", epilog=examples("dataforge plugins check"))
+@commands.command(epilog=examples("dataforge plugins check"))
 def plugins(
     family: Annotated[
         str | None, typer.Argument(help="source, operation, check, teacher or exporter; all when left out.")
@@ -78,8 +83,7 @@ def plugins(
     screen.show_plugins([one for one in registry.FAMILIES if family in (None, one)], as_json)
 
 
-@app.command(
-    short_help="Show or prune the cache of teacher replies.",
+@commands.command(
     epilog=examples("dataforge cache", "dataforge cache --prune --model gpt-4.1-mini --dry-run"),
 )
 def cache(
@@ -109,9 +113,7 @@ def cache(
     screen.show_pruned(path, gone, dry_run, as_json)
 
 
-@app.command(
-    short_help="Say what is here and what is missing.", epilog=examples("dataforge doctor --teacher gpt-4.1-mini")
-)
+@commands.command(epilog=examples("dataforge doctor --teacher gpt-4.1-mini"))
 def doctor(
     teacher: Annotated[str | None, typer.Option(help="A teacher plug-in, or a model name at the endpoint.")] = None,
     base_url: Annotated[str | None, typer.Option(help="The OpenAI-compatible endpoint of the model.")] = None,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dataforge.cli.app import RUNS, AsJson, DryRun, ManifestFile, RunsFolder, app, examples
+from dataforge.cli.app import RUNS, AsJson, DryRun, ManifestFile, RunsFolder, examples
+from dataforge.cli.later import collected
 from dataforge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,11 +19,7 @@ if TYPE_CHECKING:
     from dataforge.manifest import Arm, Manifest
     from dataforge.runs import Run
 
-evaluation = typer.Typer(rich_markup_mode=None)
-app.add_typer(
-    evaluation,
-    name="eval",
-    short_help="Try a model on a benchmark, with and without operations.",
+commands = collected(
     epilog=examples(
         "dataforge eval --benchmark vstar --model Qwen2.5-VL-7B --base-url http://localhost:8000/v1",
         "dataforge eval --benchmark infographicvqa --path InfographicVQA --model gpt-4.1-mini --controls --budget 20",
@@ -34,7 +31,7 @@ app.add_typer(
 )
 
 
-@evaluation.callback(invoke_without_command=True)
+@commands.callback(invoke_without_command=True)
 def evaluate(
     context: typer.Context,
     benchmark: Annotated[
@@ -234,7 +231,7 @@ def _opened(folders: Sequence[Path]) -> list[Run]:
     return [Run.open(folder) for folder in folders]
 
 
-@evaluation.command(
+@commands.command(
     "report",
     short_help="Lay evaluations side by side.",
     epilog=examples("dataforge eval report", "dataforge eval report A B C --out board --markdown"),
@@ -258,8 +255,8 @@ def report(
     made = board.board(_opened(folders))
     if out is not None:
         written = plots.draw(made, out)
-        write_whole(out / "board.json", made.model_dump_json(indent=1) + "\n")
-        write_whole(out / "board.md", tables.markdown(made))
+        write_whole(out / "board.json", made.model_dump_json(indent=1) + "\n", "--out")
+        write_whole(out / "board.md", tables.markdown(made), "--out")
         screen.note(f"wrote {', '.join(path.name for path in written)}, board.json and board.md into {out}")
     if markdown:
         typer.echo(tables.markdown(made), nl=False)

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from dataforge.cli.app import (
-    RUNS,
-    AsJson,
-    RunName,
-    RunsFolder,
-    app,
-    examples,
-)
+from dataforge.cli.app import RUNS, AsJson, RunName, RunsFolder, examples
+from dataforge.cli.later import collected
 
-if TYPE_CHECKING:
-    pass
+commands = collected()
 
 
-@app.command(short_help="Show one trace in the terminal.", epilog=examples("dataforge show poster-000003-0"))
+@commands.command(epilog=examples("dataforge show poster-000003-0"))
 def show(
     trace_id: Annotated[str, typer.Argument(help="A trace's id, or the start of it.")],
     run: Annotated[str, typer.Option(help="A run's folder or name.")] = "latest",
@@ -40,8 +33,7 @@ def show(
         screen.out.print(showing.render(trace, opened))
 
 
-@app.command(
-    short_help="Browse a run in a local page.",
+@commands.command(
     epilog=examples("dataforge view", "dataforge view infographics-3fa91c --port 8700"),
 )
 def view(
@@ -61,8 +53,7 @@ def view(
     viewing.serve(opened, port, lambda address: screen.note(f"{address} (Ctrl-C ends it)"))
 
 
-@app.command(
-    short_help="What a change did: two runs side by side.",
+@commands.command(
     epilog=examples("dataforge diff infographics-3fa91c infographics-77b0e2"),
 )
 def diff(

@@ -16,18 +16,19 @@ from dataforge.cli.app import (
     RunsFolder,
     SourceName,
     SourcePath,
-    app,
     chosen_manifest,
     examples,
 )
+from dataforge.cli.later import collected
 from dataforge.errors import UsageError
 
 if TYPE_CHECKING:
     from dataforge.manifest import Manifest
 
+commands = collected()
 
-@app.command(
-    short_help="Make traces from questions on pictures.",
+
+@commands.command(
     epilog=examples(
         "dataforge synth --source infographics --limit 24",
         "dataforge synth --source infographics --path InfographicVQA --teacher gpt-4.1-mini",
@@ -114,8 +115,7 @@ def _synth(chosen: Manifest, runs: Path, as_json: bool, **how: Any) -> None:
         raise typer.Exit(1)
 
 
-@app.command(
-    short_help="Judge a stored run by its checks.",
+@commands.command(
     epilog=examples(
         "dataforge filter",
         "dataforge filter infographics-3fa91c --check replay --check grounded",

@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dataforge.cli.app import RUNS, AsJson, DryRun, ManifestFile, RunsFolder, app, examples
+from dataforge.cli.app import RUNS, AsJson, DryRun, ManifestFile, RunsFolder, examples
+from dataforge.cli.later import collected
 from dataforge.errors import UsageError
 
 if TYPE_CHECKING:
     from dataforge.manifest import Push
+
+commands = collected()
 
 Originals = Annotated[
     Path | None, typer.Option("--media", help="Where the original pictures lie, of a set that names them by hash.")
 ]
 
 
-@app.command(
-    short_help="Publish runs as a data set.",
+@commands.command(
     epilog=examples(
         "dataforge push --to published/infographics",
         "dataforge push infographics-3fa91c --to hub:me/infographics-traces --dry-run",
@@ -83,8 +85,7 @@ def _terms(stated: Push, manifest: Path | None, to: str | None, public: bool | N
     return terms.model_copy(update={name: value for name, value in laid.items() if value is not None})
 
 
-@app.command(
-    short_help="Prove a published set from itself.",
+@commands.command(
     epilog=examples("dataforge verify hub:me/infographics-traces", "dataforge verify published/infographics --json"),
 )
 def verify(
@@ -107,8 +108,7 @@ def verify(
         raise typer.Exit(1)
 
 
-@app.command(
-    short_help="A published set back into a run folder.",
+@commands.command(
     epilog=examples("dataforge pull hub:me/infographics-traces", "dataforge pull published/infographics --runs other"),
 )
 def pull(
@@ -125,8 +125,7 @@ def pull(
     screen.show_run(run, report.write(run), as_json)
 
 
-@app.command(
-    short_help="Kept traces in another trainer's layout.",
+@commands.command(
     epilog=examples(
         "dataforge export llama_factory --out llama",
         "dataforge export pixel_reasoner_sft infographics-3fa91c --out pr --set padding=0.1",
@@ -174,9 +173,8 @@ def _spec(name: str, options: list[str]) -> dict[str, Any]:
     return spec
 
 
-@app.command(
+@commands.command(
     "import",
-    short_help="Traces made elsewhere, as a run.",
     epilog=examples(
         "dataforge import pixel-reasoner release.json",
         "dataforge import pixel-reasoner release.json --images unpacked --answers release.parquet --box-unit pixels",

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -31,12 +32,25 @@ from dataforge.synth.estimate import Estimate
 
 KINDS = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", dict: "mapping"}
 
+WIDEST = 10_000
+"""Characters of a line, where a table is as wide as it is."""
+
 out = Console()
 err = Console(stderr=True)
 
 
 def note(text: str) -> None:
     err.print(f"[dim]note:[/] {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def print_whole(table: Table) -> None:
+    """Print a table as wide as it is: no name is broken over lines, so that each can be copied."""
+    narrow = out.width
+    out.width = max(narrow, Measurement.get(out, out.options.update(max_width=WIDEST), table).maximum)
+    try:
+        out.print(table)
+    finally:
+        out.width = narrow
 
 
 @contextlib.contextmanager
@@ -210,7 +224,8 @@ def show_board(board: Board, as_json: bool, folders: Sequence[Path]) -> None:
     if as_json:
         out.print_json(board.model_dump_json())
         return
-    out.print(tables.render(board))
+    for part in tables.render(board).renderables:
+        print_whole(part) if isinstance(part, Table) else out.print(part)
     for folder in folders:
         out.print(str(folder), highlight=False, soft_wrap=True)
 
@@ -221,12 +236,12 @@ def show_evaluation_plan(plans: Sequence[EvaluationEstimate], budget: Budget | N
         return
     table = Table(box=box.SIMPLE, pad_edge=False)
     for column in ("run", "model", "questions", "calls", "tokens in", "out", "cost"):
-        table.add_column(column, justify="left" if column in ("run", "model") else "right", overflow="fold")
+        table.add_column(column, justify="left" if column in ("run", "model") else "right")
     for plan in plans:
         cost = "no price" if plan.cost_usd is None else f"${plan.cost_usd:.2f}"
         tokens = (f"{plan.input_tokens:,}", f"{plan.output_tokens:,}")
         table.add_row(plan.run, escape(plan.model), f"{plan.questions:,}", f"{plan.calls:,}", *tokens, cost)
-    out.print(table)
+    print_whole(table)
     for plan in plans:
         if plan.unreadable or plan.sample_failures:
             lost = _counts(plan.sample_failures)
@@ -314,7 +329,7 @@ def show_cache(path: Path, found: Sequence[Held], as_json: bool) -> None:
         tokens = (f"{one.input_tokens:,}", f"{one.output_tokens:,}", f"{one.cost_usd:,.2f}")
         table.add_row(escape(one.teacher), one.purpose, f"{one.replies:,}", *tokens, f"{one.first:,} to {one.last:,}")
     if found:
-        out.print(table)
+        print_whole(table)
     replies, dollars = sum(one.replies for one in found), sum(one.cost_usd for one in found)
     out.print(f"{path}: {replies:,} replies, ${dollars:,.2f}, {size / 1e6:,.1f} MB", highlight=False, soft_wrap=True)
 

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dataforge.cli.app import AsJson, app, examples
+from dataforge.cli.app import AsJson, examples
+from dataforge.cli.later import collected
 from dataforge.errors import UsageError
 
 if TYPE_CHECKING:
     from dataforge import plugins
 
+commands = collected()
+
 DRAWN, STORED = 24, 200
 """Rows opened by default: of a source that never ends, and of one that does."""
 
 
-@app.command(
-    short_help="What a source holds: counts, sizes, boxes.",
+@commands.command(
     epilog=examples(
         "dataforge sources",
         "dataforge sources sa1b --path SA-1B",
@@ -46,7 +48,7 @@ def sources(
     All rows are counted; a sample of them is opened: pictures found and missing, sizes, boxes, answer types.
     """
     from dataforge.cli import screen
-    from dataforge.runs import write_whole
+    from dataforge.runs import make_folder, write_whole
     from dataforge.survey import survey
 
     if name is None:
@@ -56,10 +58,11 @@ def sources(
     if source.missing:
         raise UsageError(f"{name}: {source.missing}")
     most = limit or (DRAWN if source.endless else STORED)
+    target = out or Path(f"{re.sub(r'[^A-Za-z0-9_]', '_', name)}-source.html")
+    make_folder(target.parent, "--out")
     with screen.survey_progress(most) as watch:
         numbers, page = survey(source, most, watch)
-    target = out or Path(f"{re.sub(r'[^A-Za-z0-9_]', '_', name)}-source.html")
-    write_whole(target, page)
+    write_whole(target, page, "--out")
     screen.show_survey(numbers, target, as_json)
     if not numbers.examples:
         raise typer.Exit(1)

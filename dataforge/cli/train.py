@@ -9,15 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dataforge.cli.app import RUNS, AsJson, DryRun, RunsFolder, app, examples
+from dataforge.cli.app import RUNS, AsJson, DryRun, RunsFolder, examples
+from dataforge.cli.later import collected, listed
 from dataforge.errors import UsageError
 
 if TYPE_CHECKING:
     from dataforge.recipe import Train
     from training.trace_set import TraceSet
 
-train = typer.Typer(name="train", help="Train a student on traces.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(train, short_help="Train a student on traces.")
+commands = collected(
+    help="Train a student on traces.",
+    no_args_is_help=True,
+    cls=listed("""
+        rl         train_rl         Reinforcement learning with the curiosity reward.
+        miniature  train_miniature  The learning trap in miniature, on a CPU.
+    """),
+)
 
 Checkpoint = Annotated[str, typer.Option("--student", help="A Qwen2.5-VL or Qwen3-VL: folder, or name on the Hub.")]
 Changes = Annotated[
@@ -38,7 +45,7 @@ def need_torch() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
-@train.command(
+@commands.command(
     short_help="Tune a student on traces.",
     epilog=examples(
         "dataforge train sft infographics-3fa91c --student Qwen/Qwen2.5-VL-7B-Instruct --dry-run",
@@ -86,7 +93,7 @@ def sft(
     screen.show_trained(folder, trained, as_json)
 
 
-@train.command(
+@commands.command(
     short_help="Show what is learned of a trace.",
     epilog=examples("dataforge train preview poster-000003-0 --student Qwen/Qwen2.5-VL-7B-Instruct"),
 )
@@ -116,7 +123,7 @@ def preview(
     screen.show_preview(found.id, render(traces.cut(found), codec, recipe.mistakes), as_json)
 
 
-@train.command(
+@commands.command(
     short_help="Write a tiny random student.",
     epilog=examples("dataforge train tiny students/tiny", "dataforge train tiny students/three --family qwen3_vl"),
 )
@@ -127,11 +134,13 @@ def tiny(
 ) -> None:
     """Write a Qwen-VL of three million parameters with random weights: a student to try a recipe with anywhere."""
     need_torch()
+    from dataforge.runs import make_folder
     from training import tiny as students
 
     known: tuple[Literal["qwen2_5_vl"], Literal["qwen3_vl"]] = ("qwen2_5_vl", "qwen3_vl")
     if (chosen := next((name for name in known if name == family), None)) is None:
         raise UsageError(f"no family {family!r}: there are {', '.join(known)}")
+    make_folder(folder, "`train tiny FOLDER`")
     typer.echo(str(students.build(folder, chosen, seed=seed)))
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dataforge.cli.app import AsJson, DryRun, examples
-from dataforge.cli.train import need_torch, train
+from dataforge.cli.later import collected
+from dataforge.cli.train import need_torch
 from dataforge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,9 +27,10 @@ TITLES = {
     "forced_look": "forced looks instead of curiosity",
 }
 
+commands = collected()
 
-@train.command(
-    short_help="The learning trap in miniature, on a CPU.",
+
+@commands.command(
     epilog=examples(
         "dataforge train miniature --out checkpoints/miniature",
         "dataforge train miniature --out checkpoints/miniature --arm no_warm_start --arm no_corrections",
@@ -59,6 +61,7 @@ def miniature(
     from dataforge.cli import screen
     from dataforge.manifest import load, shipped
     from dataforge.recipe import laid_over
+    from dataforge.runs import make_folder
     from training import miniature as small
 
     chosen = load(manifest or shipped("miniature"))
@@ -76,6 +79,7 @@ def miniature(
         told = f"{seeds} seeds of {len(arms)} arms: {recipe.steps} steps, {rollouts:,} rollouts each"
         screen.out.print(told, highlight=False)
         return
+    make_folder(out, "--out")
     asked = range(first_seed, first_seed + seeds)
     results = small.run(chosen, out, small.Plan(), seeds=asked, arms=arms, workers=workers, watch=screen.note)
     plot = small.draw(results, out / "miniature.png")

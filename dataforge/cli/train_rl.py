@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dataforge.cli.app import AsJson, DryRun, ManifestFile, SourceName, chosen_manifest, examples
-from dataforge.cli.train import need_torch, train
+from dataforge.cli.later import collected
+from dataforge.cli.train import need_torch
 from dataforge.errors import UsageError
 
 if TYPE_CHECKING:
     from dataforge.manifest import Manifest
     from training.questions import Questions
 
+commands = collected()
 
-@train.command(
-    short_help="Reinforcement learning with the curiosity reward.",
+
+@commands.command(
     epilog=examples(
         "dataforge train rl --manifest mine.yaml --student checkpoints/sft/student --out checkpoints/rl --dry-run",
         "dataforge train rl --manifest mine.yaml --student checkpoints/sft/student --out checkpoints/rl",
@@ -44,7 +46,10 @@ def rl(
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Questions to ask.")] = None,
     difficulty: Annotated[
-        int, typer.Option(help="Answer each question so many times first; keep those neither always right nor wrong.")
+        int,
+        typer.Option(
+            min=0, help="Answer each question so many times first; keep those neither always right nor wrong."
+        ),
     ] = 0,
     change: Annotated[
         list[str] | None, typer.Option("--set", help="Change a value of the recipe, key=value; repeatable.")
@@ -63,6 +68,7 @@ def rl(
     need_torch()
     from dataforge.cli import rl_screen
     from dataforge.recipe import laid_over
+    from dataforge.runs import make_folder
     from training import rl as training
     from training import rl_plan
     from training.parity import Breach
@@ -72,6 +78,8 @@ def rl(
     chosen = chosen_manifest(source, manifest, path, None, None)
     recipe = laid_over(chosen.train.rl, change or [])
     scratch = tempfile.TemporaryDirectory() if dry_run else None  # the plan reads a picture or two
+    if not dry_run:
+        make_folder(out, "--out")
     pictures = Path(scratch.name) if scratch else out / "questions"
     questions = _questions(chosen, run, dataset, limit, runs, pictures)
     job = training.prepare(student, chosen, questions, recipe)

@@ -22,7 +22,7 @@ from dataforge.errors import UsageError
 from dataforge.evaluate.bench import set_up_bench
 from dataforge.evaluate.player import PROMPTS, Player
 from dataforge.plugins import Source, Teacher
-from dataforge.runs import Run, write_whole, writing
+from dataforge.runs import Run, make_folder, write_whole
 from dataforge.synth import EXAMPLE_TIMEOUT_S, Progress, drop_failures, make_all
 from dataforge.workers import Workers, default_count
 
@@ -52,8 +52,7 @@ def evaluate(run: Run, watch: Watch = lambda progress: None, budget: Budget | No
 def keep_prompts(run: Run) -> None:
     """Write the texts that the model reads beside the question into the run folder."""
     folder = run.folder / "prompts"
-    with writing(folder):
-        folder.mkdir(exist_ok=True)
+    make_folder(folder)
     for name in PROMPTS:
         write_whole(folder / f"{name}.md", run.manifest.prompts[name])
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataforge.evaluate.board import Board, Mean
-from dataforge.runs import writing
+from dataforge.runs import make_folder, writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,8 +15,7 @@ SETTINGS = {"svg.hashsalt": "dataforge", "font.size": 9, "axes.spines.top": Fals
 
 def draw(board: Board, folder: Path) -> list[Path]:
     """Write scores.svg and, where there are differences, gaps.svg; the same board gives the same bytes."""
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "--out")
     scores = [(row.benchmark, f"{row.model}, {row.arm}", row.score, COLOURS[row.arm]) for row in board.rows]
     gaps = [(gap.benchmark, f"{gap.model}, {gap.arm} over {gap.over}", gap.gain, "#1f6feb") for gap in board.gaps]
     made = [_figure(scores, "score, 95 % interval", folder / "scores.svg")]
@@ -38,7 +37,7 @@ def _figure(lines: list[tuple[str, str, Mean, str]], label: str, path: Path, zer
         for axis, panel in zip(axes[:, 0], panels, strict=True):
             _panel(axis, panel, [one[1:] for one in lines if one[0] == panel], zero)
         axes[-1, 0].set_xlabel(label)
-        with writing(path):
+        with writing(path, "--out"):
             figure.savefig(path, metadata={"Date": None})
     return path
 

@@ -93,7 +93,7 @@ def _gap(gap: Gap) -> list[str]:
     return [gap.model, gap.arm, gap.over, interval, f"{gain.n:,}", str(gap.gained), str(gap.lost)]
 
 
-def render(board: Board) -> RenderableType:
+def render(board: Board) -> Group:
     """The board for a rich console."""
     parts: list[RenderableType] = []
     for heading, names, lines in _parts(board):

@@ -27,7 +27,7 @@ from dataforge.publish.choosing import Stored, stored
 from dataforge.publish.shards import ShardWriter
 from dataforge.records import Trace, parse_line
 from dataforge.report import count_lines
-from dataforge.runs import Run, writing
+from dataforge.runs import Run, make_folder, writing
 from dataforge.transcript import Shot, transcribe
 from dataforge.workers import Workers, in_order
 
@@ -72,8 +72,8 @@ def export(
     if dry:
         asyncio.run(_export(run, exporter, exported, _Nowhere(), watch))
         return exported
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "--out")
+    with writing(folder, "--out"):
         asyncio.run(_export(run, exporter, exported, _writer(exporter, exported), watch))
         for name, text in exporter.beside().items():
             (folder / name).write_text(text, encoding="utf-8")

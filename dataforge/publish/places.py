@@ -17,9 +17,10 @@ from typing import IO, Any, Protocol
 from dataforge.errors import UsageError
 from dataforge.publish.choosing import Entry
 from dataforge.publish.record import RECORD, Published, place, read_record
-from dataforge.runs import writing
+from dataforge.runs import make_folder, writing
 
-AGAIN = "run the same command again; what has been uploaded isn't sent twice"
+AGAIN = "run the same command again"
+UPLOAD_AGAIN = f"{AGAIN}; what has been uploaded isn't sent twice"
 PARTS = ("data", "plots", "samples")
 """Folders of a set; nothing else is ever deleted."""
 
@@ -103,8 +104,8 @@ class Folder:
         return (self.path / path).open("rb")
 
     def put(self, built: Path, record: Published, there: There | None, public: bool, replace: bool) -> str:
-        with writing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path, "--to")
+        with writing(self.path, "--to"):
             if replace:
                 for part in PARTS:
                     shutil.rmtree(self.path / part, ignore_errors=True)
@@ -172,7 +173,7 @@ class Hub:
 
     def put(self, built: Path, record: Published, there: There | None, public: bool, replace: bool) -> str:
         """One commit, then a tag of it. What an earlier try has uploaded the Hub knows by hash: it isn't sent again."""
-        with _spoken_to(self.repo):
+        with _spoken_to(self.repo, UPLOAD_AGAIN):
             if there is None:
                 self._api.create_repo(self.repo, repo_type="dataset", private=not public)
                 if not public and not self._api.dataset_info(self.repo).private:
@@ -206,7 +207,7 @@ def _has_token() -> bool:
 
 
 @contextlib.contextmanager
-def _spoken_to(repo: str) -> Iterator[None]:
+def _spoken_to(repo: str, again: str = AGAIN) -> Iterator[None]:
     """What the Hub says, in a line for the person, with what to do."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, LocalTokenNotFoundError
 
@@ -218,24 +219,24 @@ def _spoken_to(repo: str) -> Iterator[None]:
         # an upload in a thread comes wrapped, with what really happened as its cause
         found = error.__cause__ if isinstance(error, RuntimeError) else error
         if isinstance(found, HfHubHTTPError):
-            raise UsageError(_advice(repo, found.response.status_code, found.server_message or "")) from None
+            raise UsageError(_advice(repo, found.response.status_code, found.server_message or "", again)) from None
         # httpx, or httpx2 in later versions of the client: neither is a dependency of ours
         away = (ConnectionError, TimeoutError, LocalEntryNotFoundError)  # the last: not reached, and nothing kept here
         if isinstance(found, away) or type(found).__module__.startswith("httpx"):
-            raise UsageError(f"hub:{repo}: the Hub can't be reached ({type(found).__name__}): {AGAIN}") from None
+            raise UsageError(f"hub:{repo}: the Hub can't be reached ({type(found).__name__}): {again}") from None
         raise
 
 
-def _advice(repo: str, status: int, message: str) -> str:
+def _advice(repo: str, status: int, message: str, again: str) -> str:
     advice = {
         401: "the token is missing or isn't accepted: set HF_TOKEN, or run `hf auth login`",
         403: f"the token may not do that: it needs write access to {repo.partition('/')[0]}",
         404: "no such data set or revision, or the token may not see it",
         409: "it was changed by somebody else meanwhile: run the same command again",
         412: "it was changed by somebody else meanwhile: run the same command again",
-        429: f"too many requests: {AGAIN}",
+        429: f"too many requests: {again}",
     }
-    what = advice.get(status, f"the Hub failed: {AGAIN}" if status >= 500 else "the Hub refused")
+    what = advice.get(status, f"the Hub failed: {again}" if status >= 500 else "the Hub refused")
     said = " ".join(_without_token(message).split())[:200]
     return f"hub:{repo}: {status}, {what}" + (f" ({said})" if said else "")
 

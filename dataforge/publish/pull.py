@@ -16,7 +16,7 @@ from dataforge.publish.checking import ROWS_AT_ONCE, Bench
 from dataforge.publish.record import Published, place, read_record, runs_name, slug
 from dataforge.publish.verify import adopt, named_by_hash
 from dataforge.records import Trace, parse_line
-from dataforge.runs import Run, point_latest, write_lines, write_whole, writing
+from dataforge.runs import Run, make_folder, point_latest, write_lines, write_whole, writing
 
 
 def pull(folder: Path, runs: Path, originals: Path | None = None) -> Run:
@@ -29,8 +29,8 @@ def pull(folder: Path, runs: Path, originals: Path | None = None) -> Run:
     if (target / "manifest.json").exists():
         raise UsageError(f"{target} is there already: move it away, or name another folder with --runs")
     manifest = parse(dict(content), f"the set in {folder}")
+    make_folder(target)
     with writing(target):
-        target.mkdir(parents=True, exist_ok=True)
         run = Run(target, manifest)
         _unpack(folder, record, run, originals)
         write_lines(run.traces_path, _traces(folder, record))

@@ -78,6 +78,11 @@ def drawn_rows(name: str, each: int, start: int = 0, count: int | None = None) -
         yield Row(f"{group}-{question}", group, question)
 
 
+def seed_of(group: str) -> int:
+    """A drawing's own seed: the group names split, seed and number, so no two splits share a drawing."""
+    return int.from_bytes(hashlib.sha256(group.encode()).digest()[:8])
+
+
 # ---------------------------------------------------------------------------------------------- files and the Hub
 
 

@@ -19,6 +19,9 @@ Frame = Literal["upright", "stored"]
 ROUNDING_PX = 2
 """How far a box may stick out of its picture and still be taken for rounded."""
 
+SMALLEST_PX = 1e-3
+"""A side below this holds nothing that can be shown: what is left of a box that was empty before it was computed."""
+
 
 class Convention(NamedTuple):
     """How a data set writes a box; `stored` means that it was drawn before the EXIF orientation was applied."""
@@ -103,6 +106,6 @@ def within(box: Box, width: int, height: int) -> Box:
     if not bounds.grow(ROUNDING_PX, ROUNDING_PX).contains(box):
         raise ExampleError("read", "bad_box", f"{shown} is not inside {width}x{height}")
     clamped = box.clamp(bounds)
-    if clamped.width <= 0 or clamped.height <= 0:
+    if clamped.width < SMALLEST_PX or clamped.height < SMALLEST_PX:
         raise ExampleError("read", "bad_box", f"{shown} is empty or reversed")
     return clamped

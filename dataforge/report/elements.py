@@ -1,5 +1,7 @@
 """HTML elements as a tree: text goes in as text and is escaped when it is written out, so no data can become markup."""
 
+from importlib.resources import files
+from string import Template
 from xml.etree.ElementTree import Element, tostring
 
 Child = Element | str | None
@@ -21,6 +23,12 @@ def el(name: str, /, *children: Child, **attributes: str | float) -> Element:
 
 def _plain(value: str | float) -> str:
     return value if isinstance(value, str) else f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def whole_page(title: str, body: Element) -> str:
+    """A page in the report's frame and style, which needs no other file."""
+    frame, style = (files("dataforge.report").joinpath(f"report.{end}").read_text("utf-8") for end in ("html", "css"))
+    return Template(frame).substitute(title=to_html(el("title", title)), style=style, body=to_html(body))
 
 
 def to_html(element: Element) -> str:

@@ -7,7 +7,7 @@ empty place with a sentence; it never stops the page.
 import json
 from xml.etree.ElementTree import Element
 
-from dataforge.records import Observation, Step, Trace, Verdict
+from dataforge.records import Example, Observation, Step, Trace, Verdict
 from dataforge.report import drawing, strip
 from dataforge.report.elements import el
 from dataforge.report.pictures import Pictures
@@ -28,7 +28,8 @@ def exhibit(number: int, trace: Trace, pictures: Pictures, kept: bool | None = N
         el("span", judged, class_=f"badge {'kept' if kept else 'rejected'}"),
     )
     steps = el("ol", *(_step(trace, step, pictures) for step in trace.steps), class_="steps")
-    talk = el("div", _question(trace), _verdicts(trace.verdicts), steps, class_="talk")
+    given = (el("dt", "given"), el("dd", trace.answer or "(none)", dir="auto"))
+    talk = el("div", question(trace.example, *given), _verdicts(trace.verdicts), steps, class_="talk")
     # the media that anything lies on, and the first
     used = {0, *(region.media for region in trace.regions), *(view.media for view in trace.all_views)}
     there = sorted(used & set(range(len(trace.example.media))))
@@ -44,10 +45,9 @@ def _whole(trace: Trace, media: int, pictures: Pictures) -> Element:
 # ------------------------------------------------------------------------------------------------- the conversation
 
 
-def _question(trace: Trace) -> Element:
-    example = trace.example
+def question(example: Example, *terms: Element) -> Element:
+    """What is asked, the choices, the accepted answers, and further terms with their descriptions."""
     choices = el("ol", *(el("li", choice, dir="auto") for choice in example.choices), type="A")
-    accepted = " | ".join(example.answers) or "(unknown)"
     return el(
         "div",
         el("p", example.question, class_="question", dir="auto"),
@@ -55,9 +55,8 @@ def _question(trace: Trace) -> Element:
         el(
             "dl",
             el("dt", f"accepted ({example.answer_type})"),
-            el("dd", accepted, dir="auto"),
-            el("dt", "given"),
-            el("dd", trace.answer or "(none)", dir="auto"),
+            el("dd", " | ".join(example.answers) or "(unknown)", dir="auto"),
+            *terms,
         ),
     )
 

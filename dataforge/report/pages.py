@@ -6,14 +6,12 @@ so a question that holds markup stays a question.
 
 import itertools
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
-from string import Template
 from xml.etree.ElementTree import Element
 
 from dataforge.media import MediaStore
 from dataforge.records import Failure, Trace
 from dataforge.report.counting import Report
-from dataforge.report.elements import el, to_html
+from dataforge.report.elements import el, whole_page
 from dataforge.report.exhibits import exhibit
 from dataforge.report.pictures import Pictures
 
@@ -34,7 +32,6 @@ Sample = tuple[Trace, bool]
 
 def page(report: Report, samples: Sequence[Sample], failures: Sequence[Failure], store: MediaStore) -> str:
     """The whole page as HTML, with pictures cut from the store."""
-    frame, style = (files("dataforge.report").joinpath(f"report.{end}").read_text("utf-8") for end in ("html", "css"))
     pictures = Pictures(store)
     exhibits = [exhibit(number, trace, pictures, kept) for number, (trace, kept) in enumerate(samples, start=1)]
     body = el("main", _head(report), _funnel(report), _charts(report), _reasons(report), _numbers(report))
@@ -42,8 +39,7 @@ def page(report: Report, samples: Sequence[Sample], failures: Sequence[Failure],
         body.append(el("section", el("h2", "Sample traces"), _index(samples), _key(), *exhibits))
     if failures:
         body.append(_failures(report, failures))
-    title = to_html(el("title", f"{report.name} {report.digest[:6]}: run report"))
-    return Template(frame).substitute(title=title, style=style, body=to_html(body))
+    return whole_page(f"{report.name} {report.digest[:6]}: run report", body)
 
 
 def _head(report: Report) -> Element:

@@ -76,16 +76,7 @@ class Chartqa(Source):
     def example(self, row: Row, store: MediaStore) -> Example:
         found = row.content
         media = store.add_file(found["picture"], self.licence, found["origin"])
-        return Example(
-            id=row.id,
-            group=row.group,
-            source=self.name,
-            split=self.split,
-            question=found["question"],
-            answers=found["answers"],
-            answer_type=found["answer_type"],
-            media=(media,),
-        )
+        return self.asked(row, media, split=self.split, answer_type=found["answer_type"])
 
 
 def typed(label: str) -> tuple[tuple[str, ...], AnswerType]:

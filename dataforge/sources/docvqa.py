@@ -61,16 +61,8 @@ class Docvqa(Source):
     def example(self, row: Row, store: MediaStore) -> Example:
         found = row.content
         media = store.add_file(found["picture"], self.licence, found["origin"])
-        return Example(
-            id=row.id,
-            group=row.group,
-            source=self.name,
-            split=self.split,
-            question=found["question"],
-            answers=found["answers"],
-            media=(media,),
-            context=tuple(_words(found["ocr"], media.width, media.height)),
-        )
+        words = tuple(_words(found["ocr"], media.width, media.height))
+        return self.asked(row, media, split=self.split, context=words)
 
 
 def _words(file: Path | None, width: int, height: int) -> Iterator[Region]:

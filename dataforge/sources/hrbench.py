@@ -62,7 +62,7 @@ class Hrbench(Source):
         content = {
             "question": reading.text(entry, "question"),
             "options": tuple(options),
-            "right": options[LETTERS.index(answer)],
+            "answers": (options[LETTERS.index(answer)],),
             "category": reading.text(entry, "category"),
             "picture": picture,
         }
@@ -72,15 +72,11 @@ class Hrbench(Source):
     def example(self, row: Row, store: MediaStore) -> Example:
         found = row.content
         media = reading.put(store, found["picture"], self.licence, f"HR-Bench/{row.id}")
-        return Example(
-            id=row.id,
-            group=row.group,
-            source=self.name,
+        return self.asked(
+            row,
+            media,
             split="test",
             category=found["category"],
-            question=found["question"],
-            answers=(found["right"],),
             answer_type="choice",
             choices=found["options"],
-            media=(media,),
         )

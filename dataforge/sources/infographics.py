@@ -5,7 +5,6 @@ InfographicVQA's pictures can't be had without an account and may not be passed 
 the same examples: a question on a large page, its answers, and the words of the page as context where they are known.
 """
 
-import hashlib
 import io
 import json
 import re
@@ -101,19 +100,11 @@ class Infographics(Source):
             return self._drawn_example(row, store)
         found = row.content
         media = reading.put(store, found["picture"], self.licence, found["origin"])
-        return Example(
-            id=row.id,
-            group=row.group,
-            source=self.name,
-            split=self.split,
-            question=found["question"],
-            answers=found["answers"],
-            media=(media,),
-            context=words_of(_blocks(found["ocr"]), media.width, media.height),
-        )
+        words = words_of(_blocks(found["ocr"]), media.width, media.height)
+        return self.asked(row, media, split=self.split, context=words)
 
     def _drawn_example(self, row: Row, store: MediaStore) -> Example:
-        poster, jpeg = _poster(_seed(row.group))
+        poster, jpeg = _poster(reading.seed_of(row.group))
         if row.content >= len(poster.questions):
             raise ExampleError("read", "no_question", f"{row.group} has {len(poster.questions)} questions")
         asked = poster.questions[row.content]
@@ -133,11 +124,6 @@ class Infographics(Source):
 
 
 # --------------------------------------------------------------------------------------------------- drawn posters
-
-
-def _seed(group: str) -> int:
-    """A poster's own seed: the group names split, seed and number, so no two splits share a poster."""
-    return int.from_bytes(hashlib.sha256(group.encode()).digest()[:8])
 
 
 @lru_cache(maxsize=1)

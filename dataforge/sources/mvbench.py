@@ -87,7 +87,7 @@ class Mvbench(Source):
         content = {
             "question": reading.text(entry, "question"),
             "options": options,
-            "answer": answer,
+            "answers": (answer,),
             "task": task,
             "clip": clip,
             "origin": f"MVBench/{task}/{name}",
@@ -96,15 +96,7 @@ class Mvbench(Source):
 
     def example(self, row: Row, store: MediaStore) -> Example:
         found = row.content
-        return Example(
-            id=row.id,
-            group=row.group,
-            source=self.name,
-            split="test",
-            category=found["task"],
-            question=found["question"],
-            answers=(found["answer"],),
-            answer_type="choice",
-            choices=found["options"],
-            media=(store.add_video(found["clip"], self.licence, found["origin"]),),
+        media = store.add_video(found["clip"], self.licence, found["origin"])
+        return self.asked(
+            row, media, split="test", category=found["task"], answer_type="choice", choices=found["options"]
         )

@@ -57,7 +57,7 @@ class Nextgqa(Source):
             content = {
                 "question": reading.text(entry, "question"),
                 "choices": choices,
-                "answer": moments.lettered(reading.text(entry, "answer"), choices),
+                "answers": (moments.lettered(reading.text(entry, "answer"), choices),),
                 "spans": [moments.span(one, "location") for one in located],
                 "video": moments.clip(folders, where.get(video, video)),
                 "origin": f"NExT-GQA/{video}",
@@ -80,16 +80,12 @@ class Nextgqa(Source):
         found = row.content
         media = store.add_video(found["video"], self.licence, found["origin"])
         longest, *others = sorted(found["spans"], key=lambda span: (span[0] - span[1], span))
-        return Example(
-            id=row.id,
-            group=row.group,
-            source=self.name,
+        return self.asked(
+            row,
+            media,
             split=self.split,
-            question=found["question"],
-            answers=(found["answer"],),
             answer_type="choice",
             choices=found["choices"],
-            media=(media,),
             evidence=(moments.within(longest, media, LABEL),),
             context=tuple(moments.within(other, media, LABEL) for other in others),
         )

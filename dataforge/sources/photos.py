@@ -4,7 +4,6 @@ Without a `path` it draws scenes that can be drawn again from a number (`datafor
 be asked; those are the only ones that a teacher without eyes can ask about.
 """
 
-import hashlib
 import io
 import itertools
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from dataforge import reading
 from dataforge.errors import ExampleError, UsageError
 from dataforge.media import MediaStore
 from dataforge.plugins import Row, Source
@@ -74,7 +74,7 @@ class Photos(Source):
 
     def _drawn(self, row: Row, store: MediaStore) -> Scene:
         """One of the drawn things is asked about; the others are places that are only looked at."""
-        drawn, jpeg = _scene(int.from_bytes(hashlib.sha256(row.group.encode()).digest()[:8]))
+        drawn, jpeg = _scene(reading.seed_of(row.group))
         if not drawn.things:
             raise ExampleError("read", "no_place", f"{row.group} has nothing to ask about")
         rng = Random(f"asked {row.group}")

@@ -56,15 +56,7 @@ class PixelReasoner(Source):
     def example(self, row: Row, store: MediaStore) -> Example:
         found = row.content
         media = store.add_file(found["picture"], self.licence, f"Pixel-Reasoner/{found['origin']}")
-        return Example(
-            id=row.id,
-            group=row.group,
-            source=self.name,
-            question=found["question"],
-            answers=found["answers"],
-            answer_type=self.answer_type,
-            media=(media,),
-        )
+        return self.asked(row, media, answer_type=self.answer_type)
 
 
 def _of_messages(entry: dict[str, Any]) -> dict[str, Any]:

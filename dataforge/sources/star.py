@@ -64,7 +64,7 @@ class Star(Source):
             content = {
                 "question": reading.text(entry, "question"),
                 "choices": choices,
-                "answer": answer,
+                "answers": (answer,),
                 "span": moments.span((entry.get("start"), entry.get("end")), "start, end"),
                 "situations": entry.get("situations") or {},
                 "video": moments.clip(folders, video),
@@ -82,19 +82,15 @@ class Star(Source):
         things = list(_things(found["situations"], media, found["rate"]))
         if self.evidence == "box":
             things = [thing for thing in things if window.there_at(_middle(thing))]
-            evidence = _named(things, found["question"], found["choices"][ord(found["answer"]) - ord("A")])
+            evidence = _named(things, found["question"], found["choices"][ord(found["answers"][0]) - ord("A")])
         else:
             evidence = (window,)
-        return Example(
-            id=row.id,
-            group=row.group,
-            source=self.name,
+        return self.asked(
+            row,
+            media,
             split=self.split,
-            question=found["question"],
-            answers=(found["answer"],),
             answer_type="choice",
             choices=found["choices"],
-            media=(media,),
             evidence=evidence,
             context=tuple(thing for thing in things if thing not in evidence),
         )

@@ -120,16 +120,12 @@ class Table(Source):
     def example(self, row: Row, store: MediaStore) -> Example:
         found = row.content
         media = reading.put(store, found["picture"], self.licence, found["origin"])
-        return Example(
-            id=row.id,
-            group=row.group,
-            source=self.name,
+        return self.asked(
+            row,
+            media,
             split=self.split,
-            question=found["question"],
-            answers=found["answers"],
             answer_type=self.answer_type,
             choices=found["choices"],
-            media=(media,),
             evidence=self._evidence(found["boxes"], media, store),
         )
 

@@ -47,7 +47,7 @@ class Tallyqa(Source):
             name = reading.relative(reading.text(entry, "image"), "image")
             content = {
                 "question": reading.text(entry, "question"),
-                "answer": str(whole_number(entry, "answer")),
+                "answers": (str(whole_number(entry, "answer")),),
                 "picture": reading.pick(places, name),
                 "origin": f"TallyQA/{name}",
             }
@@ -58,13 +58,4 @@ class Tallyqa(Source):
     def example(self, row: Row, store: MediaStore) -> Example:
         found = row.content
         media = store.add_file(found["picture"], self.licence, found["origin"])
-        return Example(
-            id=row.id,
-            group=row.group,
-            source=self.name,
-            split=self.split,
-            question=found["question"],
-            answers=(found["answer"],),
-            answer_type="number",
-            media=(media,),
-        )
+        return self.asked(row, media, split=self.split, answer_type="number")

@@ -77,17 +77,8 @@ class Textvqa(Source):
         found = row.content
         media = store.add_file(found["picture"], self.licence, found["origin"])
         words = (_word(one, media.width, media.height) for one in found["words"])
-        return Example(
-            id=row.id,
-            group=row.group,
-            source=self.name,
-            split=self.split,
-            question=found["question"],
-            answers=found["answers"],
-            answer_type="vqa",
-            media=(media,),
-            context=tuple(word for word in words if word is not None),
-        )
+        context = tuple(word for word in words if word is not None)
+        return self.asked(row, media, split=self.split, answer_type="vqa", context=context)
 
 
 def _word(info: Any, width: int, height: int) -> Region | None:

@@ -63,16 +63,7 @@ class VisualCot(Source):
             stated = "{}x{}".format(*found["size"])
             raise ExampleError("read", "size_mismatch", f"{stated} stated, {media.width}x{media.height} found")
         evidence = tuple(Region(box=boxes.placed(box, PIXELS, media.width, media.height)) for box in found["boxes"])
-        return Example(
-            id=row.id,
-            group=row.group,
-            source=self.name,
-            split=found["split"],
-            question=found["question"],
-            answers=found["answers"],
-            media=(media,),
-            evidence=evidence,
-        )
+        return self.asked(row, media, split=found["split"], evidence=evidence)
 
 
 def _side(entry: dict[str, Any], field: str) -> int:

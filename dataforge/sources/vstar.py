@@ -82,7 +82,7 @@ class Vstar(Source):
         content = {
             "question": question,
             "options": options,
-            "right": options[right],
+            "answers": (options[right],),
             "category": category,
             "picture": picture,
             "boxes": places,
@@ -107,17 +107,13 @@ class Vstar(Source):
         media = reading.put(store, found["picture"], self.licence, f"V*Bench/{row.id}")
         targets = (*found["targets"], *[""] * len(found["boxes"]))
         places = [boxes.placed(box, XYWH, media.width, media.height) for box in found["boxes"]]
-        return Example(
-            id=row.id,
-            group=row.group,
-            source=self.name,
+        return self.asked(
+            row,
+            media,
             split=self.split,
             category=found["category"],
-            question=found["question"],
-            answers=(found["right"],),
             answer_type="choice",
             choices=found["options"],
-            media=(media,),
             evidence=tuple(Region(box=box, label=name) for box, name in zip(places, targets, strict=False)),
         )
 

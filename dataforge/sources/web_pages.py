@@ -5,7 +5,6 @@ like are folders in the layouts of WebSRC, ScreenQA and Textract (`path`); witho
 seed and drawn by Chromium, with boxes from the browser's own layout (`dataforge.pages`).
 """
 
-import hashlib
 from collections.abc import Iterator
 from functools import lru_cache, partial
 from pathlib import Path
@@ -83,20 +82,12 @@ class WebPages(Source):
         _refuse_other_size(found["size"], media)
         convention = found["convention"]
         places = [boxes.placed(box, convention, media.width, media.height) for box in boxes.listed(found["boxes"])]
-        return Example(
-            id=row.id,
-            group=row.group,
-            source=self.name,
-            split=self.split,
-            question=found["question"],
-            answers=found["answers"],
-            media=(media,),
-            evidence=tuple(Region(box=box) for box in places),
-            context=words_of(found["words"], media.width, media.height),
-        )
+        evidence = tuple(Region(box=box) for box in places)
+        words = words_of(found["words"], media.width, media.height)
+        return self.asked(row, media, split=self.split, evidence=evidence, context=words)
 
     def _drawn_example(self, row: Row, store: MediaStore) -> Example:
-        page = _page(int.from_bytes(hashlib.sha256(row.group.encode()).digest()[:8]))
+        page = _page(reading.seed_of(row.group))
         if row.content >= len(page.asked):
             raise ExampleError("read", "no_question", f"{row.group} has {len(page.asked)} questions")
         asked = page.asked[row.content]

@@ -2,8 +2,6 @@
 
 import base64
 from collections.abc import Sequence
-from importlib.resources import files
-from string import Template
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
@@ -14,7 +12,8 @@ from dataforge.geometry import Box
 from dataforge.media import MediaStore
 from dataforge.records import Example, Media, Region, Scene
 from dataforge.report.drawing import WHOLE, mark
-from dataforge.report.elements import el, to_html
+from dataforge.report.elements import el, whole_page
+from dataforge.report.exhibits import question
 from dataforge.report.pages import chart
 from dataforge.report.pictures import scaled, shrunk
 
@@ -42,12 +41,10 @@ class Exhibits:
 
 def page(survey: "Survey", exhibits: Exhibits) -> str:
     """The whole page as HTML."""
-    frame, style = (files("dataforge.report").joinpath(f"report.{end}").read_text("utf-8") for end in ("html", "css"))
     body = el("main", _head(survey), _sums(survey), _charts(survey))
     if exhibits.articles:
         body.append(el("section", el("h2", f"{len(exhibits.articles)} pictures"), *exhibits.articles))
-    title = to_html(el("title", f"{survey.source}: what is in it"))
-    return Template(frame).substitute(title=title, style=style, body=to_html(body))
+    return whole_page(f"{survey.source}: what is in it", body)
 
 
 def _head(survey: "Survey") -> Element:
@@ -104,20 +101,9 @@ def _asked(found: Example | Scene) -> Element:
     if isinstance(found, Scene):
         offered = f"{len(found.places)} places to choose from" if found.places else "it finds the place as well"
         return el("p", f"No question: the teacher makes one; {offered}.", class_="question")
-    choices = el("ol", *(el("li", choice, dir="auto") for choice in found.choices), type="A")
     labels = list(dict.fromkeys(region.label or "(no label)" for region in found.evidence))
     boxes = [el("dt", "evidence"), el("dd", ", ".join(labels), dir="auto")] if labels else []
-    return el(
-        "div",
-        el("p", found.question, class_="question", dir="auto"),
-        choices if found.choices else None,
-        el(
-            "dl",
-            el("dt", f"accepted ({found.answer_type})"),
-            el("dd", " | ".join(found.answers) or "(unknown)", dir="auto"),
-            *boxes,
-        ),
-    )
+    return question(found, *boxes)
 
 
 def _whole(found: Example | Scene, media: int, store: MediaStore) -> Element:

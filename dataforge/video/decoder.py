@@ -5,6 +5,7 @@ file that hangs, eats the memory or crashes a decoder costs one example: it is k
 its parent does.
 """
 
+import gc
 import json
 import os
 import queue
@@ -31,9 +32,14 @@ def main() -> None:
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     give_memory_back()
+    from dataforge.video import decord, pyav, scenes  # noqa: F401
+
+    gc.freeze()  # what has been imported stays, and isn't looked through after each request
     for line in _requests():
         answers.write(json.dumps(answer(json.loads(line))) + "\n")
         answers.flush()
+        # a frame whose side data were read refers to itself: it, and its decoder's memory, would wait for a rare turn
+        gc.collect()
 
 
 def _requests() -> Iterator[str]:
@@ -81,8 +87,7 @@ def _frames(request: dict[str, Any]) -> dict[str, Any]:
     backend = {"pyav": pyav.decode, "decord": decord.decode}[request["decoder"]]
     for pts, image in backend(Path(request["path"]), index, request["wanted"]):
         temporary = folder / f".{os.getpid()}-{pts}{request['suffix']}"
-        # quality is the effort here: what comes out is what went in
-        image.save(temporary, lossless=True, quality=0, method=0)
+        image.save(temporary)
         os.replace(temporary, folder / f"{pts}{request['suffix']}")
     return {}
 

@@ -5,7 +5,6 @@ were cut without being encoded again. The list of times comes from the packets, 
 """
 
 import bisect
-from fractions import Fraction
 from functools import cached_property
 
 from PIL import Image
@@ -49,8 +48,8 @@ class Index(Record):
     @cached_property
     def times(self) -> tuple[float, ...]:
         """Presentation times in seconds, to the microsecond."""
-        base = Fraction(*self.time_base)
-        return tuple(round(float(pts * base), 6) for pts in self.pts)
+        over, under = self.time_base
+        return tuple(round(pts * over / under, 6) for pts in self.pts)
 
     @property
     def span_s(self) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from dataforge.errors import ExampleError
 from dataforge.video.index import Index
-from dataforge.video.scan import opened, stream_of
+from dataforge.video.scan import frames_of, opened, packets_of, stream_of
 
 Skipped = Literal["DEFAULT", "NONREF"]
 SKIPS_UNREFERENCED = frozenset({"h264", "mpeg4"})
@@ -54,7 +54,7 @@ def _count(path: Path, index: Index, wanted: Collection[int]) -> Iterator[tuple[
     """Frames by their place in the order of presentation, from the start of the file."""
     last = max(wanted)
     with opened(path) as container:
-        for pts, frame in zip(index.pts, container.decode(stream_of(container, index.stream)), strict=False):
+        for pts, frame in zip(index.pts, frames_of(container, stream_of(container, index.stream)), strict=False):
             if pts in wanted:
                 if frame.is_corrupt:
                     raise ExampleError("media", "corrupt_frame", f"frame {index.pts.index(pts)}")
@@ -89,7 +89,7 @@ def _run(
     wanted, before = frozenset(todo), len(todo)
     unwanted: Skipped = "NONREF" if index.codec in SKIPS_UNREFERENCED else "DEFAULT"
     keys_alone = back == 0 and wanted <= set(index.keys)
-    for packet in container.demux(stream):
+    for packet in packets_of(container, stream):
         if keys_alone and packet.size and packet.pts not in wanted:
             continue  # read over: that is quicker than to seek
         stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted else unwanted

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dataforge.video.index import Index
-from dataforge.video.scan import opened, stream_of
+from dataforge.video.scan import frames_of, opened, stream_of
 
 SIZE = (32, 18)
 LEAST = 12.0
@@ -17,7 +17,7 @@ def cuts(path: Path, index: Index) -> list[float]:
     found: list[float] = []
     before = b""
     with opened(path) as container:
-        for frame in container.decode(stream_of(container, index.stream)):
+        for frame in frames_of(container, stream_of(container, index.stream)):
             grey = frame.reformat(*SIZE, format="gray")
             line = grey.planes[0].line_size
             rows = bytes(grey.planes[0])

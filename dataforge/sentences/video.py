@@ -4,7 +4,7 @@ A {target} is a noun phrase for what is to be seen ("the moment when the red squ
 times such as "3.2 s". No frame claims to have seen what the overview has no frame of.
 """
 
-VIDEO_FRAMES: dict[str, tuple[str, ...]] = {
+VIDEO: dict[str, tuple[str, ...]] = {
     # ------------------------------------------------------------ the overview
     "video_overview": (
         "[The frames run|The overview runs|These frames go] from {first} to {last}, [with gaps between them|and much"
