@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dataforge.cli.train_miniature import table
 from dataforge.errors import ExampleError
 from dataforge.filter import sift
 from dataforge.geometry import Box
@@ -21,6 +22,14 @@ from training import miniature
 def drawn(count: int, store: MediaStore, **options: object) -> list[Example]:
     source = Miniature(**options)  # type: ignore[arg-type]
     return [source.example(row, store) for row in islice(source.read(), count)]
+
+
+def test_only_right_guesses_are_taught(store: MediaStore) -> None:
+    found = drawn(60, store, common=0.5, guessed=0.8)
+    guessed = [one for one in found if one.evidence[0].text_px]
+    assert guessed
+    assert {one.answers for one in guessed} == {("red",)}
+    assert any(one.answers == ("red",) and not one.evidence[0].text_px for one in found)
 
 
 def test_the_dot_has_the_colour_that_is_asked_for_and_a_guess_is_right_as_often_as_said(store: MediaStore) -> None:
@@ -56,9 +65,14 @@ def test_a_look_is_a_tile(tmp_path: Path) -> None:
 
 
 def short(steps: int) -> Manifest:
+    """The miniature with fewer questions and steps, and a guess that pays 0.7: the trap closes sooner."""
     asked = load(shipped("miniature"))
-    recipe = asked.train.rl.model_copy(update={"steps": steps, "save_every": 1000, "dump_every": 1000})
-    return asked.model_copy(update={"train": asked.train.model_copy(update={"rl": recipe})})
+    changes = {"steps": steps, "queries": 6, "save_every": 1000, "dump_every": 1000, "parity_every": 1000}
+    recipe = asked.train.rl.model_copy(update=changes)
+    source = {"name": "miniature", "tiles": 2, "common": 0.7, "guessed": 0.57}
+    return asked.model_copy(
+        update={"source": source, "train": asked.train.model_copy(update={"rl": recipe})},
+    )
 
 
 def test_without_curiosity_looking_dies_out_and_with_it_it_lives(tmp_path: Path) -> None:
@@ -67,22 +81,25 @@ def test_without_curiosity_looking_dies_out_and_with_it_it_lives(tmp_path: Path)
     Tolerances are wide: one seed, and a student that is taught for less than a minute.
     """
     plan = miniature.Plan(
-        reads=miniature.Stage(traces=400, steps=100, until=0.9, every=20, checked=32, batch=40),
-        warm=miniature.Stage(traces=500, steps=100, until=0.12, checked=48, batch=24),
-        questions=112,
-        held_out=48,
+        reads=miniature.Stage(traces=400, steps=140, until=0.9, every=10, checked=32, batch=32),
+        warm=miniature.Stage(traces=400, steps=140, until=0.2, most=0.6, every=10, checked=32, batch=24),
+        questions=60,
+        held_out=40,
     )
-    arms: tuple[miniature.Arm, ...] = ("curiosity", "no_curiosity")
-    results = miniature.run(short(14), tmp_path, plan, seeds=(0,), arms=arms, workers=1)
+    results = miniature.run(short(10), tmp_path, plan, seeds=(0,), workers=1)
     curious, trapped = results
     assert curious.before == trapped.before
-    assert curious.before.rapr > 0.1  # able
-    assert curious.before.errors > 0.25  # and clumsy
+    before = curious.before.worth
+    assert before.rapr > 0.1  # able
+    assert before.errors > 0.25  # and clumsy
+    assert before.with_calls is not None
+    assert before.with_calls < 0.7  # a call pays less than a guess
     last = [sum(line["rapr"] for line in one.lines[-4:]) / 4 for one in (curious, trapped)]
-    assert last[1] < 0.6 * curious.before.rapr  # the trap closes
+    assert last[1] < 0.6 * before.rapr  # the trap closes
     assert last[0] > last[1] + 0.08  # curiosity holds it open
-    again = miniature.run(short(14), tmp_path, plan, seeds=(0,), arms=arms, workers=1)
+    again = miniature.run(short(10), tmp_path, plan, seeds=(0,), workers=1)
     assert [one.lines for one in again] == [one.lines for one in results]  # read from disk, not run again
+    assert table(results).row_count == 2
     assert miniature.draw(results, tmp_path / "curves.png").stat().st_size > 10_000
 
 

@@ -1,26 +1,24 @@
 """The learning trap in miniature: the paper's two phases, with and without curiosity, on one or two CPU cores.
 
 The task is the source `miniature`: a tile is framed, the colour of its dot is asked for, and only a look at the tile
-shows it; a guess is right seven times in ten. A student of 0.7 million random weights learns in three stages, from
-real traces of the real pipeline:
+shows it; a guess is right six times in ten. A student of 0.7 million random weights learns in three stages, from real
+traces of the real pipeline:
 
     reads    single tiles shown large, answered at once, until they are read: what a base model can do already
-    warm     whole pictures: looks, wrong looks with recovery, and guesses, until some of the rollouts look and are
-             right; about half of the calls fail by then, and a call pays less than a guess
+    warm     whole pictures: looks, wrong looks with recovery, and guesses, until an operation runs in a quarter of the
+             rollouts, while a call still pays clearly less than a guess: able, and clumsy
     rl       `training.rl` as it is, on fresh questions, once with the curiosity bonus and once without
 
 Both supervised stages stop by what the student does on questions kept for that, since the step at which a random
 student comes so far depends on its seed.
 
-The ablations leave out the second stage, or its traces with wrong looks. Nothing else differs between two runs of a
-seed.
+Further arms: two ablations leave out the second stage, or its traces with wrong looks; and `forced_look` has a tenth of
+the rollouts begin with a call instead of paying for looks. Nothing else differs between two runs of a seed.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import math
 import multiprocessing
 import random
 from collections.abc import Callable, Sequence
@@ -34,18 +32,17 @@ from pydantic import Field
 from dataforge import plugins
 from dataforge.manifest import Manifest
 from dataforge.recipe import Part
-from dataforge.records import Trace
+from training.miniature_measure import Measured, State, able, asking, evaluate, reading, source_of, student_of
 
 if TYPE_CHECKING:
     from training.encoding import Codec
-    from training.rollout import Rollout
     from training.shared import Conversation
 
-Arm = Literal["curiosity", "no_curiosity", "no_warm_start", "no_corrections"]
-ARMS: tuple[Arm, ...] = ("curiosity", "no_curiosity", "no_warm_start", "no_corrections")
-Skill = Callable[[Manifest, Path, Path, Any, int], float]
-"""What a student under way can do, as a share: of (manifest, folder, where it began, student, number of questions)."""
-
+Arm = Literal["curiosity", "no_curiosity", "no_warm_start", "no_corrections", "forced_look"]
+ARMS: tuple[Arm, ...] = ("curiosity", "no_curiosity", "no_warm_start", "no_corrections", "forced_look")
+BOTH: tuple[Arm, ...] = ARMS[:2]
+Skill = Callable[[Manifest, Path, Path, Any, int], State]
+"""What a student under way can do: of (manifest, folder, where it began, student, number of questions)."""
 
 SIZE = {
     "hidden": 64,
@@ -65,7 +62,9 @@ class Stage(Part):
     traces: int = Field(ge=1)
     steps: int = Field(ge=1, description="at most")
     until: float = Field(ge=0, le=1, description="what the student must come to: see `Plan`")
-    every: int = Field(default=10, ge=1, description="steps between two checks of that")
+    most: float = Field(default=1, ge=0, le=1, description="what a call may pay at most, where the student can call")
+    first: int = Field(default=50, ge=1, description="step of the first check of that: no student comes to it earlier")
+    every: int = Field(default=5, ge=1, description="steps between two checks")
     checked: int = Field(default=96, ge=1, description="questions of a check")
     batch: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
@@ -75,32 +74,15 @@ class Plan(Part):
     """Sizes of a miniature; what RL does is the manifest's `train.rl`."""
 
     reads: Stage = Field(
-        default=Stage(traces=1500, steps=240, until=0.95, batch=64), description="until that share of tiles is read"
+        default=Stage(traces=2400, steps=200, until=0.95, batch=64, every=10),
+        description="until that share of tiles is read",
     )
     warm: Stage = Field(
-        default=Stage(traces=2000, steps=200, until=0.15), description="until that share of rollouts looks and is right"
+        default=Stage(traces=1000, steps=200, until=0.25, most=0.45),
+        description="until an operation runs in that share of rollouts; a call pays less than a guess (0.6)",
     )
-    questions: int = Field(default=1000, ge=1, description="asked in RL")
+    questions: int = Field(default=560, ge=1, description="asked in RL")
     held_out: int = Field(default=128, ge=1, description="questions of the evaluation")
-
-
-class Measured(NamedTuple):
-    """A student on held-out questions, sampling as in training."""
-
-    accuracy: float
-    rapr: float
-    called: float
-    """Share of rollouts that try to call"""
-    with_calls: float
-    """What they are worth, failed calls included"""
-    with_looks: float
-    without: float
-    errors: float
-    """Share of calls that come to nothing"""
-    found: float
-    """Share of rollouts with looks that show the framed tile"""
-    greedy: float
-    """Accuracy with the likeliest tokens"""
 
 
 class Result(NamedTuple):
@@ -120,7 +102,7 @@ def run(
     plan: Plan,
     *,
     seeds: Sequence[int] = (0, 1, 2),
-    arms: Sequence[Arm] = ARMS,
+    arms: Sequence[Arm] = BOTH,
     workers: int = 2,
     watch: Callable[[str], None] = lambda told: None,
 ) -> list[Result]:
@@ -136,9 +118,7 @@ def run(
         results = []
         for job in as_completed(jobs):
             results.append(job.result())
-            watch(
-                f"seed {results[-1].seed}, {results[-1].arm}: {_told(results[-1].before)} -> {_told(results[-1].after)}"
-            )
+            watch(f"seed {results[-1].seed}, {results[-1].arm}: {_told(results[-1].after)}")
     order = {arm: at for at, arm in enumerate(arms)}
     results.sort(key=lambda one: (order[one.arm], one.seed))
     (out / "results.json").write_text(json.dumps([_typed(one) for one in results], indent=1) + "\n", encoding="utf-8")
@@ -146,20 +126,25 @@ def run(
 
 
 def draw(results: Sequence[Result], path: Path) -> Path:
-    """RaPR and accuracy over the steps, a band over seeds for each arm."""
+    """RaPR, accuracy and calls over the steps, a band over seeds for each arm."""
     from training.plots import curves
 
     runs = {arm: [one.lines for one in results if one.arm == arm] for arm in ARMS}
-    panels = (("rapr", "RaPR"), ("accuracy", "accuracy"), ("accuracy_with_looks", "accuracy of rollouts with looks"))
+    panels = (("rapr", "RaPR"), ("accuracy", "accuracy"), ("called", "rollouts that call"))
     return curves({arm: lines for arm, lines in runs.items() if lines}, path, panels, window=5)
 
 
 def _told(measured: Measured) -> str:
-    return f"accuracy {measured.accuracy:.2f}, RaPR {measured.rapr:.2f}"
+    worth = measured.worth
+    paid = "" if worth.with_calls is None else f", a call pays {worth.with_calls:.2f}"
+    return f"accuracy {worth.accuracy:.2f}, RaPR {worth.rapr:.2f}{paid}"
 
 
 def _typed(result: Result) -> dict[str, Any]:
-    return result._asdict() | {"before": result.before._asdict(), "after": result.after._asdict()}
+    typed = result._asdict()
+    for when in ("before", "after"):
+        typed[when] = {name: one._asdict() for name, one in typed[when]._asdict().items()}
+    return typed
 
 
 # ------------------------------------------------------------------------------------------------------ the stages
@@ -182,7 +167,7 @@ def prepare(manifest: Manifest, out: Path, plan: Plan, seed: int, arms: tuple[Ar
     for name, traces in (("warm", warm), ("plain", plain)):
         folder = base.with_name(name)
         if traces is not None and not folder.exists():
-            teach(manifest, out, base, traces, plan.warm, seed, looking, folder.with_name(f".{name}"))
+            teach(manifest, out, base, traces, plan.warm, seed, able, folder.with_name(f".{name}"))
             folder.with_name(f".{name}").rename(folder)
     return f"warm start: {_told(evaluate(manifest, out, base.with_name('warm'), plan.held_out))}"
 
@@ -199,9 +184,11 @@ def learn(manifest: Manifest, out: Path, plan: Plan, seed: int, arm: Arm) -> Res
     home = out / f"seed-{seed}"
     start = home / {"no_warm_start": "base", "no_corrections": "plain"}.get(arm, "warm")
     recipe = manifest.train.rl.model_copy(update={"seed": seed})
-    if arm == "no_curiosity":
+    if arm in ("no_curiosity", "forced_look"):
         recipe = recipe.model_copy(update={"reward": recipe.reward | {"alpha": 0.0}})
-    asked = manifest.model_copy(update={"source": _source(manifest, split=f"rl-{seed}")})
+    if arm == "forced_look":
+        recipe = recipe.model_copy(update={"forced_look": 0.1})
+    asked = asking(manifest, split=f"rl-{seed}")
     made = questions.from_source(asked, MediaStore(home / "questions", keep=64), plan.questions)
     job = rl.prepare(str(start), asked, made, recipe)
     if not (home / arm / "student").exists():
@@ -210,17 +197,12 @@ def learn(manifest: Manifest, out: Path, plan: Plan, seed: int, arm: Arm) -> Res
     return Result(arm, seed, before, after, read(home / arm / "metrics.jsonl"))
 
 
-def _source(manifest: Manifest, **changes: Any) -> dict[str, Any]:
-    source = dict(manifest.source) if isinstance(manifest.source, dict) else {"name": manifest.source}
-    return source | changes
-
-
 def _traces(manifest: Manifest, out: Path, count: int, seed: int, name: str, **changes: Any) -> Path:
     """A run folder of that many traces, made by the ordinary synthesis."""
     from dataforge.runs import Run
     from dataforge.synth import synth
 
-    source = _source(manifest, split=name, seed=seed, **changes)
+    source = source_of(manifest, split=name, seed=seed, **changes)
     asked = manifest.model_copy(update={"name": f"{name}-{seed}", "source": source, "limit": count, "workers": 1})
     with Run.start(out / "traces", asked) as run:
         synth(run)
@@ -267,6 +249,8 @@ def teach(
 ) -> None:
     """Instruction tuning on the traces of a run, until the skill is there; written to `folder` (in place if none).
 
+    What is written is the student as it was at the last check at which a call didn't pay more than the stage's `most`.
+
     The loss is that of `training.sft`, the mean over learned tokens; what all traces begin with, most of each, is read
     once a step, which is what makes this bearable on a CPU.
     """
@@ -274,10 +258,12 @@ def teach(
 
     from training.shared import SharedLikelihood, tree
 
-    student, codec = _student(manifest, start, freeze_vision=False), _codec(manifest, start)
+    student, codec = student_of(manifest, start, freeze_vision=False), _codec(manifest, start)
     learner = SharedLikelihood(student, codec)
     optimizer = torch.optim.AdamW(learner.parameters(), stage.learning_rate, (0.9, 0.99), weight_decay=0.0)
     lessons, rng, order = _lessons(traces, codec), random.Random(seed), list[int]()
+    seen: list[dict[str, float | None]] = []
+    kept: dict[str, torch.Tensor] = {}
     for step in range(1, stage.steps + 1):
         for group in optimizer.param_groups:
             group["lr"] = stage.learning_rate * min(1.0, step / 20)
@@ -288,37 +274,22 @@ def teach(
         (-learner(tree(chosen, codec)).mean()).backward()
         torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
         optimizer.step()
-        if step % stage.every == 0 and skill(manifest, out, start, student, stage.checked) >= stage.until:
+        if step < stage.first or (step - stage.first) % stage.every:
+            continue
+        state = skill(manifest, out, start, student, stage.checked)
+        seen.append({"step": step, "can": state.can, "pays": state.pays})
+        if state.pays is None or state.pays <= stage.most:
+            kept = {name: value.clone() for name, value in student.state_dict().items()}
+        if state.can >= stage.until:
             break
+    if kept:
+        student.load_state_dict(kept)
     target = folder or start
     student.save_pretrained(target)
     codec.tokenizer.save_pretrained(target)
     codec.image_processor.save_pretrained(target)
     told = target.with_name(f"{target.name.lstrip('.')}-taught.json")
-    told.write_text(json.dumps({"steps": step}) + "\n", encoding="utf-8")
-
-
-def reading(manifest: Manifest, out: Path, start: Path, student: Any, count: int) -> float:
-    """Share of single tiles, shown large, whose colour the student names."""
-    from training.rollout import right
-
-    tiles = manifest.model_copy(update={"source": _source(manifest, split="check", tiles=1, common=0.25)})
-    return _share([right(one.trace) for one in _answers(tiles, out, start, student, count, temperature=0.0)])
-
-
-def looking(manifest: Manifest, out: Path, start: Path, student: Any, count: int) -> float:
-    """Share of rollouts in which an operation runs and the answer is right."""
-    from training.rollout import right
-
-    whole = manifest.model_copy(update={"source": _source(manifest, split="check")})
-    found = _answers(whole, out, start, student, count, temperature=1.0)
-    return _share([right(one.trace) and len(one.trace.all_views) > len(one.trace.views) for one in found])
-
-
-def _student(manifest: Manifest, checkpoint: Path, **changes: Any) -> Any:
-    from training.rl_state import load_student
-
-    return load_student(str(checkpoint), manifest.train.rl.model_copy(update=changes))
+    told.write_text(json.dumps({"checks": seen}) + "\n", encoding="utf-8")
 
 
 def _codec(manifest: Manifest, checkpoint: Path) -> Codec:
@@ -340,75 +311,6 @@ def _lessons(traces: Path, codec: Codec) -> list[Conversation]:
             shown = zip(trace.all_views, pictures(trace, run.store), strict=True)
             lessons.append(Conversation.of(trace.id, render(trace, codec), {view.sha256: one for view, one in shown}))
     return lessons
-
-
-# ------------------------------------------------------------------------------------------------------ evaluation
-
-
-def evaluate(manifest: Manifest, out: Path, checkpoint: Path, count: int) -> Measured:
-    """A student on held-out questions; kept beside its folder, so that it is measured once."""
-    path = checkpoint.with_name(f"{checkpoint.name}-measured.json")
-    if path.exists():
-        return Measured(**json.loads(path.read_text(encoding="utf-8")))
-    held_out = manifest.model_copy(update={"source": _source(manifest, split="held_out")})
-    student = _student(manifest, checkpoint)
-    sampled = _answers(held_out, out, checkpoint, student, count, temperature=1.0)
-    greedy = _answers(held_out, out, checkpoint, student, count, temperature=0.0)
-    from training import rewards
-    from training.rollout import right
-
-    facts = [rewards.outcome(one.trace, right(one.trace)) for one in sampled]
-    looked = [one for one, fact in zip(sampled, facts, strict=True) if fact.ran]
-    calls = sum(fact.calls for fact in facts)
-    measured = Measured(
-        accuracy=_share([fact.correct for fact in facts]),
-        rapr=_share([fact.ran > 0 for fact in facts]),
-        called=_share([fact.calls > 0 for fact in facts]),
-        with_calls=_share([fact.correct for fact in facts if fact.calls]),
-        with_looks=_share([fact.correct for fact in facts if fact.ran]),
-        without=_share([fact.correct for fact in facts if not fact.calls]),
-        errors=sum(fact.calls - fact.ran for fact in facts) / calls if calls else 0.0,
-        found=_share([shows(one.trace) for one in looked]),
-        greedy=_share([right(one.trace) for one in greedy]),
-    )
-    path.write_text(json.dumps(measured._asdict()) + "\n", encoding="utf-8")
-    return measured
-
-
-def _answers(
-    asked: Manifest, out: Path, checkpoint: Path, student: Any, count: int, temperature: float
-) -> list[Rollout]:
-    """One rollout of each of the first questions of the manifest's source, by a student that began at a checkpoint."""
-    import torch
-
-    from dataforge.media import MediaStore
-    from training import questions, rl
-    from training.engine import LocalEngine
-    from training.rollout import begin, group
-
-    asked = asked.model_copy(update={"source": _source(asked, guessed=0.0)})
-    made = questions.from_source(asked, MediaStore(out / "held_out", keep=64), count)
-    job = rl.prepare(str(checkpoint), asked, made, asked.train.rl)
-    with torch.no_grad():
-        engine = LocalEngine(student, job.codec, temperature=temperature)
-
-    async def answers() -> list[Rollout]:
-        starts = [begin(example, job.setting) for example in made.examples]
-        found = await asyncio.gather(*(group(start, 1, engine, job.setting, 0, 0) for start in starts))
-        return [one for members in found for one in members]
-
-    return asyncio.run(answers())
-
-
-def shows(trace: Trace) -> bool:
-    """A look shows the framed tile, and little else."""
-    tile = trace.regions[0].box
-    looks = [view.box for view in trace.all_views[len(trace.views) :]]
-    return any(box.coverage(tile) > 0.5 and box.area < 4 * tile.area for box in looks)
-
-
-def _share(claims: Sequence[bool]) -> float:
-    return sum(claims) / len(claims) if claims else math.nan
 
 
 __all__ = ["ARMS", "Arm", "Measured", "Plan", "Result", "Stage", "run"]

@@ -45,7 +45,8 @@ class Miniature(Source):
         default=0.0,
         ge=0,
         le=1,
-        description="share of questions annotated as if the whole view could be read: traces of them teach to guess",
+        description="share of those with the common answer annotated as if the whole view could be read: "
+        "traces of them teach to guess it, and guesses that would be wrong are not taught",
     )
     start: int = Field(default=0, ge=0, description="first picture")
 
@@ -93,7 +94,7 @@ class Miniature(Source):
         names = list(COLORS)
         place = rng.randrange(self.tiles)
         color = names[0] if rng.random() < self.common else rng.choice(names[1:])
-        guess = rng.random() < self.guessed
+        guess = rng.random() < self.guessed and color == names[0]
         size = (CELL * self.tiles, CELL) if self.tiles > 1 else (TILE, TILE)
         paper = _paper(rng, size)
         picture = paper.copy()
