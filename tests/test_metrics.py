@@ -405,10 +405,10 @@ def test_a_list_is_right_in_any_order_and_wrong_with_more(items, random):
     "text", ["1" * 200_000, "1 " * 50_000, "a, " * 50_000, "'" * 100_000, "(A" * 50_000, "- " * 50_000]
 )
 def test_a_runaway_answer_costs_little(kind, text):
-    started = time.monotonic()
+    started = time.process_time()
     assert not score(text, ["red, blue", '["a, b", "1,000"]'], kind, ANIMALS).ok
     extract_boxed("\\boxed{" + text)
-    assert time.monotonic() - started < 3
+    assert time.process_time() - started < 3
 
 
 def test_importing_is_light():

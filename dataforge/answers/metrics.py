@@ -135,8 +135,8 @@ def _text_fault(given: str, key: str) -> str:
     """What proves `given` wrong, however few letters it is away from the key; "" when nothing does."""
     if given == key:
         return ""
-    ours, theirs = quantities(given), quantities(key)
-    if theirs and (ours or key in COUNTS or re.search(r"\d", key)):
+    theirs = quantities(key)
+    if theirs and ((ours := quantities(given)) or key in COUNTS or re.search(r"\d", key)):
         if len(ours) != len(theirs):
             return "wrong_number"
         if faults := [fault for one, other in zip(ours, theirs, strict=True) if (fault := one.fault(other))]:

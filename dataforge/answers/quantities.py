@@ -98,7 +98,8 @@ def _read(found: re.Match[str]) -> tuple[Quantity, int]:
         value = Fraction(COUNTS.index(number))
     else:
         value = sum((Fraction(part) for part in number.split()), Fraction(0))
-    value *= 10 ** (_TENS | _SHORT_TENS).get(tens.lower(), 0)
+    if tens:
+        value *= 10 ** (_TENS | _SHORT_TENS)[tens.lower()]
     sign = -1 if found["minus"] or found["minus2"] else 1
     return Quantity(sign * value, (_UNITS[currency.lower()],) if currency else ()), end
 
