@@ -100,7 +100,7 @@ def test_a_table_of_another_version_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="cannot make the folder"):
+    with pytest.raises(UsageError, match="File exists; choose another folder"):
         ReplyCache(tmp_path / "file" / "r.sqlite")
     (tmp_path / "folder.sqlite").mkdir()
     with pytest.raises(UsageError, match="choose another run folder"):

@@ -86,7 +86,7 @@ def miniature(
     if as_json:
         screen.out.print_json(json.dumps({"results": str(out / "results.json"), "plot": str(plot)}))
         return
-    screen.out.print(table(results))
+    screen.print_whole(table(results))
     for path in (plot, out / "results.json"):
         screen.out.print(str(path), highlight=False, soft_wrap=True)
 
