@@ -67,6 +67,7 @@ class Workers:
 
     async def _run_here(self, home: int, job: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         future = asyncio.wrap_future(self._pools[home].submit(job, *arguments))
+        _leave_writing_to_the_worker(self._pools[home])
         try:
             return await asyncio.wait_for(future, self._timeout_s)
         except TimeoutError:
@@ -85,6 +86,16 @@ class Workers:
         # waited for: else the interpreter may end in the middle of a pool's farewells, with a traceback
         for pool in self._pools:
             _kill(pool, wait=True)
+
+
+def _leave_writing_to_the_worker(pool: ProcessPoolExecutor) -> None:
+    """Close our copy of the end that answers are written to, once the worker has its own.
+
+    A worker that is killed in the middle of an answer then ends the reading; else its pool would wait for the rest for
+    good, and so would whoever closes the pool.
+    """
+    answers: Any = pool._result_queue
+    answers._writer.close()
 
 
 def _kill(pool: ProcessPoolExecutor, wait: bool = False) -> None:

@@ -1,13 +1,21 @@
 """Results in order: how many jobs run, how far they may run ahead, and what happens when one fails."""
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import aclosing
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dataforge.workers import DRAWN_AT_ONCE, in_order
+from dataforge.errors import ExampleError
+from dataforge.workers import DRAWN_AT_ONCE, Workers, in_order
 
 
 class Numbers:
@@ -134,3 +142,34 @@ def test_a_job_that_raises_ends_all() -> None:
     with pytest.raises(RuntimeError, match="a bug"):
         asyncio.run(scene())
     assert time.monotonic() - began < 5
+
+
+def nothing() -> None:
+    """What a worker of these tests is set up by."""
+
+
+def dies_in_mid_answer() -> bytes:
+    """A worker's end of the pipe gives half of what it is to write, then the process is killed."""
+    whole: Any = Connection._send
+
+    def half(self: Any, buffer: Any, *others: Any) -> None:
+        whole(self, buffer[: len(buffer) // 2], *others)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Connection._send = half  # type: ignore[method-assign]
+    return b"x" * 100_000
+
+
+async def one_dies_and_the_next_answers() -> None:
+    workers = Workers(1, 60, nothing, ())
+    try:
+        with pytest.raises(ExampleError, match="died"):
+            await workers.run("a", dies_in_mid_answer)
+        assert await workers.run("a", len, "four") == 4
+    finally:
+        workers.close()
+
+
+def test_a_worker_killed_in_mid_answer_holds_nobody_up() -> None:
+    code = "import asyncio; from tests.test_workers import *; asyncio.run(one_dies_and_the_next_answers())"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=50, cwd=Path(__file__).parents[1])
