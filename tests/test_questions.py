@@ -5,15 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner, Result
 
-from dataforge.cli import app
 from dataforge.errors import UsageError
 from dataforge.manifest import load
 from dataforge.media import MediaStore
 from dataforge.recipe import Rl
 from dataforge.runs import Run, find_run
-from tests.test_rl import MANIFEST, SMALL, manifest, numbers
+from tests.test_rl import MANIFEST, SMALL, dataforge, manifest, numbers
 from tests.tiny_students import build, said
 from training import rl
 from training.difficulty import keep_undecided
@@ -22,10 +20,6 @@ from training.rl_state import load_student
 from training.shared import Conversation, SharedLikelihood, tree
 
 CHANGES = [f"--set={key}={value}" for key, value in (SMALL | {"steps": 2, "turn_tokens": 16}).items()]
-
-
-def dataforge(*arguments: str) -> Result:
-    return CliRunner().invoke(app, arguments, catch_exceptions=False)
 
 
 @pytest.fixture(scope="module")
