@@ -1,5 +1,6 @@
 """What several test files share."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ from hypothesis import settings
 
 from dataforge.media import MediaStore
 
+# Several tests run at once, with models too small for threads; it must be said before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The same examples in every run; `pytest --hypothesis-profile explore` searches at random for new ones.
 settings.register_profile("seeded", derandomize=True, deadline=None)
 settings.register_profile("explore", max_examples=1000, deadline=None, print_blob=True)

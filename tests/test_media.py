@@ -237,7 +237,7 @@ def test_nasty_images(samples: Path, tmp_path: Path) -> None:
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(found) == len(json.loads((samples / "nasty_images/manifest.json").read_text()))
     for file, measured, said, took_s in found:
-        assert took_s < 10, file
+        assert took_s < 30, file
         if "Error" in measured:
             assert not said.startswith("RGB"), (file, said)
         else:

@@ -269,7 +269,7 @@ def test_when_nothing_answers_those_who_wait_are_told() -> None:
 
     started = time.monotonic()
     ends = run(scene())
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20, "one second of patience for all, not for each"
     told = [end for end in ends if isinstance(end, ExampleError)]
     assert {error.reason for error in told} == {"unreachable"}
     assert len(told) >= 40

