@@ -35,12 +35,12 @@ def main() -> None:
     parser.add_argument("--peer", help="a python that has trl; only our side is measured without")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--lessons", type=int, default=120, help="steps of teaching the student to look three times")
-    parser.add_argument("--long", type=int, default=0, help="also so many steps of ours, to see memory stand still")
-    parser.add_argument("--side", choices=["ours", "trl"], help="measure this side in the folder and print its line")
+    parser.add_argument("--long", type=int, default=0, help="also so many steps of one question, to see memory stand still")
+    parser.add_argument("--side", choices=["ours", "long", "trl"], help="measure this side in the folder and print its line")
     parser.add_argument("--folder", type=Path)
     chosen = parser.parse_args()
-    if chosen.side == "ours":
-        print(json.dumps(ours(chosen.folder, chosen.steps)))
+    if chosen.side in ("ours", "long"):
+        print(json.dumps(ours(chosen.folder, chosen.steps, 1 if chosen.side == "long" else QUESTIONS)))
         return
     if chosen.side == "trl":
         print(json.dumps(trl(chosen.folder, chosen.steps)))
@@ -51,7 +51,7 @@ def main() -> None:
         if chosen.peer:
             found["trl"] = _run(chosen.peer, "trl", Path(folder), chosen.steps)
         if chosen.long:
-            found["ours, long"] = _run(sys.executable, "ours", Path(folder), chosen.long)
+            found["ours, long"] = _run(sys.executable, "long", Path(folder), chosen.long)
     show(found)
 
 
@@ -180,12 +180,12 @@ def _lesson(folder: Path, store: Any, codec: Any, number: int) -> tuple[Any, Any
     return one.encoding, one.pictures
 
 
-def _recipe(steps: int) -> Any:
+def _recipe(steps: int, questions: int = QUESTIONS) -> Any:
     from dataforge.recipe import Rl
 
     never = 10**6
     return Rl(
-        queries=QUESTIONS, rollouts=GROUP, steps=steps, updates=1, learning_rate=1e-6, turns=4, turn_tokens=80,
+        queries=questions, rollouts=GROUP, steps=steps, updates=1, learning_rate=1e-6, turns=4, turn_tokens=80,
         tokens=4000, answer_tokens=16, pass_rollouts=PASS, parity_every=never, save_every=never, dump_every=never,
         replay={"size": 0}, checkpointing=False,
     )  # fmt: skip
@@ -217,7 +217,8 @@ def _messages(folder: Path, store: Any, codec: Any) -> list[list[dict[str, Any]]
 # ------------------------------------------------------------------------------------------------------------- ours
 
 
-def ours(folder: Path, steps: int) -> dict[str, Any]:
+def ours(folder: Path, steps: int, questions: int) -> dict[str, Any]:
+    """So many steps of that many questions; with one, they take turns."""
     import torch
 
     from dataforge.manifest import parse
@@ -247,10 +248,10 @@ def ours(folder: Path, steps: int) -> dict[str, Any]:
             return super().grade([[_coin(one, at % 2 == 0) for at, one in enumerate(members)] for members in groups])
 
     with tempfile.TemporaryDirectory() as out:
-        training = Coin(rl.prepare(str(folder / "student"), manifest, asked, _recipe(steps)), Path(out))
+        training = Coin(rl.prepare(str(folder / "student"), manifest, asked, _recipe(steps, questions)), Path(out))
         clock, sampled, memory, before = Clock(), [0.0], [0.0], training.sight.counts["pictures"]
         for step in range(1, steps + 1):
-            seen = training.step(step, list(range(QUESTIONS)))
+            seen = training.step(step, [(step + at) % QUESTIONS for at in range(questions)])
             clock.tick()
             sampled.append(seen["sampled_tokens"])
             memory.append(_resident_mb())

@@ -141,6 +141,20 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(student: Path, asked: Questio
         Coin(job(student, asked, learning_rate=2e-3), tmp_path / "part")
 
 
+def test_log_probabilities_are_compared_first_and_every_so_many_steps(
+    student: Path, asked: Questions, tmp_path: Path
+) -> None:
+    def stop(progress: rl.Progress) -> None:
+        if progress.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Coin(job(student, asked, parity_every=3), tmp_path).run(stop)
+    assert [line["step"] for line in numbers(tmp_path) if "parity/most" in line] == [1]
+    Coin(job(student, asked, parity_every=3), tmp_path).run()  # goes on after step 2
+    assert [line["step"] for line in numbers(tmp_path) if "parity/most" in line] == [1, 3, 4]
+
+
 def test_groups_that_agree_are_dropped_and_replayed_ones_take_their_place(
     student: Path, asked: Questions, tmp_path: Path
 ) -> None:

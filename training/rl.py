@@ -120,6 +120,7 @@ class Training:
         self.watchman = Watchman(self.recipe.alarms)
         self.setting = job.setting
         self.done = rl_state.resume(out, self.accelerator, self.replay, self.watchman)
+        """The steps of earlier runs."""
 
     @property
     def _frozen(self) -> bool:
@@ -163,7 +164,6 @@ class Training:
         self.engine.refresh()
         self._close(step, worth)
         found["seconds/sample"], found["seconds/learn"] = sampled - began, time.perf_counter() - sampled
-        self.done = step
         return found
 
     def sample(self, step: int, indices: Sequence[int]) -> list[list[Rollout]]:
