@@ -10,7 +10,7 @@ test: .venv-dev/ready
 	.venv-dev/bin/ruff check .
 	.venv-dev/bin/ruff format --check .
 	.venv-dev/bin/mypy
-	.venv-dev/bin/pytest --numprocesses 3 --dist worksteal
+	.venv-dev/bin/pytest --numprocesses auto --dist worksteal
 
 format: .venv-dev/ready
 	.venv-dev/bin/ruff check --fix .

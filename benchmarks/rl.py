@@ -35,8 +35,8 @@ def main() -> None:
     parser.add_argument("--peer", help="a python that has trl; only our side is measured without")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--lessons", type=int, default=120, help="steps of teaching the student to look three times")
-    parser.add_argument("--long", type=int, default=0, help="also so many steps of one question, to see memory stand still")
-    parser.add_argument("--side", choices=["ours", "long", "trl"], help="measure this side in the folder and print its line")
+    parser.add_argument("--long", type=int, default=0, help="also so many steps of one question: memory")
+    parser.add_argument("--side", choices=["ours", "long", "trl"], help="only this side, in the folder")
     parser.add_argument("--folder", type=Path)
     chosen = parser.parse_args()
     if chosen.side in ("ours", "long"):
