@@ -2,7 +2,7 @@
 
     python benchmarks/sft.py --peer PYTHON          # an interpreter with trl, or DATAFORGE_TRL_PYTHON
     python benchmarks/sft.py --shape 3b             # ours alone, random weights of a Qwen2.5-VL-3B's size: for a GPU
-    python benchmarks/sft.py --shape 200m --traces 8 --rounds 1    # ours alone: memory against what --dry-run estimates
+    python benchmarks/sft.py --shape 200m --traces 5 --rounds 1    # ours alone: memory against what --dry-run estimates
 
 Both train the tiny Qwen2.5-VL on the same posters in processes of their own, one after the other, twice in turn; TRL's
 process imports nothing of ours. TRL reads pictures that are cut already, ours cuts them from the posters. Traces are
@@ -23,6 +23,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PEER = Path(__file__).with_name("sft_peer.py")
+BATCH = 8
 
 
 SHAPES = {
@@ -67,7 +68,7 @@ def make_task(folder: Path, shape: str, count: int, epochs: int, workers: int) -
         "template": QWEN2_5_VL.replace(says, marked),
         "learning_rate": 1e-3,
         "epochs": epochs,
-        "batch": 8,
+        "batch": BATCH,
         "device_batch": 4,
         "longest": longest,
         "bf16": torch.cuda.is_available(),
@@ -197,6 +198,8 @@ def main() -> None:
     if chosen.ours:
         ours(chosen.ours)
         return
+    if chosen.traces * chosen.epochs <= BATCH:
+        parser.error(f"a step takes {BATCH} traces and the first isn't measured: more --traces or --epochs")
     sides = ("trl", "ours") if chosen.peer and chosen.shape == "tiny" else ("ours",)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from dataforge.ask import lane
 from dataforge.ask.asking import Asking
 from dataforge.ask.faults import Asked, by_status, clean, duration, hold_s, wait_s
 from dataforge.ask.replies import ReplyCache
@@ -160,14 +161,16 @@ def test_json_that_breaks_the_schema_is_a_slip_once_the_server_has_kept_to_it() 
         ("busy_for_hours", "120 minutes"),
     ],
 )
-def test_a_dead_account_costs_one_call(fault: str, says: str) -> None:
+def test_a_dead_account_costs_one_call(fault: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane, "ALONE_S", 60.0)  # for a machine that is busy elsewhere
     with TeacherServer(fault) as server:
         ends, _ = ask_all(teacher_at(server.url), count=500)
     assert all(isinstance(end, UsageError) and says in str(end) for end in ends), ends[0]
     assert server.requests == 1
 
 
-def test_a_pause_holds_for_all_calls_to_the_endpoint() -> None:
+def test_a_pause_holds_for_all_calls_to_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane, "ALONE_S", 60.0)
     with TeacherServer(first=["busy_seconds"], delay_s=0.02) as server:
         ends, _ = ask_all(teacher_at(server.url), count=100)
     assert all(isinstance(end, Reply) for end in ends)
